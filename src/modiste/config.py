@@ -1,0 +1,251 @@
+"""Recipes: every choice of a run as frozen values, read from TOML. A default exists once, here.
+
+A recipe names what the paper's table of settings names; unknown keys are refused, so that a typing
+error never turns into a silent default.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from modiste.errors import RecipeError
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DataConfig(_Frozen):
+    """How to read a manifest; what is None is found by the rules in docs/manifest.md."""
+
+    label_set: str | None = None  # "jd2018" or a TOML/JSON file; else made from the columns
+    label_columns: tuple[str, ...] | None = None
+    delimiter: Literal[",", ";", "|", " "] | None = None  # of list columns
+    image_column: str | None = None
+    split_column: str | None = None
+    group_column: str | None = None  # photos of one product or person, never in two splits
+    fold_column: str | None = None
+    fold: int | None = None  # with folds: this one validates, the others train
+    root: str | None = None  # folder that relative photo paths start from; else the manifest's own
+    val_fraction: Fraction = 0.1  # of photos, where the manifest names no validation split
+    test_fraction: Fraction = 0.1  # likewise
+
+
+class ImageConfig(_Frozen):
+    """The square that the network sees."""
+
+    size: Annotated[int, Field(ge=16, le=4096)] = 299  # pixels a side
+    mode: Literal["stretch", "letterbox", "crop"] = "stretch"
+
+
+class AugmentConfig(_Frozen):
+    """Online augmentation, drawn anew for each photo in each epoch; 0 turns a part off."""
+
+    flip: Fraction = 0.5  # probability of a horizontal flip
+    translate: Annotated[float, Field(ge=0, le=0.5)] = 0.1  # +- this share of the side
+    rotate: Annotated[float, Field(ge=0, le=180)] = 15.0  # +- degrees
+    border: Literal["reflect", "edge", "white"] = "reflect"  # what rotation and translation uncover
+    crop_scale: tuple[Positive, Positive] = (1.0, 1.0)  # random resized crop: share of the area
+    crop_ratio: tuple[Positive, Positive] = (3 / 4, 4 / 3)  # and width / height
+    color: Fraction = 0.0  # brightness, contrast, saturation: factors in 1 +- this
+    mixup: Annotated[float, Field(ge=0)] = 0.0  # alpha of the Beta distribution
+
+
+class ModelConfig(_Frozen):
+    """Backbone -> global average pooling -> dropout -> one linear layer."""
+
+    backbone: str = "inception_resnet_v2"  # any name of timm.list_models()
+    weights: str = "hub"  # "hub" (timm's own), "none", or a safetensors file
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+
+
+class LossConfig(_Frozen):
+    """Binary cross-entropy (paper, eq. 2-3) or the asymmetric loss (Ridnik et al. 2021, eq. 7)."""
+
+    name: Literal["bce", "asymmetric"] = "bce"
+    positive_weight: Literal["none", "balanced"] = "none"  # balanced: negatives / positives, at most 100
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0  # inside exclusive groups 1/k each, else 1/2
+    gamma_positive: Annotated[float, Field(ge=0)] = 0.0  # asymmetric only
+    gamma_negative: Annotated[float, Field(ge=0)] = 4.0  # asymmetric only
+    margin: Fraction = 0.05  # asymmetric only: probability shift of negatives
+
+
+class Stage(_Frozen):
+    """One stretch of training with one learning rate and one set of unlocked layers."""
+
+    name: str
+    epochs: Annotated[int, Field(ge=1)]
+    lr: Positive
+    unlock: Literal["none", "all"] | Annotated[int, Field(ge=1)] = "none"  # k: the last k groups
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9  # sgd only
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    schedule: Literal["constant", "cosine", "one-cycle"] = "constant"
+    warmup: Fraction = 0.25  # one-cycle only: share of the stage's steps in which lr rises
+    batch_statistics: Literal["updated", "locked"] = "updated"  # of the unlocked batch-norms
+    size: Annotated[int, Field(ge=16, le=4096)] | None = None  # photo side in this stage, else image.size
+
+
+class TrainConfig(_Frozen):
+    """How the stages run."""
+
+    batch_size: Annotated[int, Field(ge=1)] = 96  # global: over all devices together
+    precision: Literal["32-true", "16-mixed", "bf16-mixed", "bf16-true"] = "32-true"
+    average: Annotated[float, Field(ge=0, lt=1)] = 0.0  # decay of the moving average of weights that is kept
+    workers: Annotated[int, Field(ge=0)] = 1  # processes a device that decode and augment
+    checkpoint_seconds: Positive = 60.0  # how much work a kill can cost
+
+
+class EvaluateConfig(_Frozen):
+    """Test-time augmentation and the decision."""
+
+    views: Literal["one", "flip", "flip+translate"] = "one"  # averaged in probability
+    threshold: Fraction = 0.5  # label = 1 where probability > threshold (paper)
+
+
+class Recipe(_Frozen):
+    """A whole run as a value.
+
+    Raises:
+        RecipeError: from `read` and `replace`, for an unknown key or a wrong value.
+    """
+
+    name: str
+    seed: Annotated[int, Field(ge=0)] = 0
+    data: DataConfig = DataConfig()
+    image: ImageConfig = ImageConfig()
+    augment: AugmentConfig = AugmentConfig()
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+
+    @model_validator(mode="after")
+    def _ranges(self) -> Self:
+        for name in ("crop_scale", "crop_ratio"):
+            low, high = getattr(self.augment, name)
+            if low > high:
+                raise ValueError(f"augment.{name} must rise, got [{low}, {high}]")
+        if self.augment.crop_scale[1] > 1:
+            raise ValueError("augment.crop_scale is a share of the area and can't exceed 1")
+        return self
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], source: str = "recipe") -> Self:
+        """Check plain data and turn it into a Recipe."""
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise _recipe_error(source, error) from None
+
+    @classmethod
+    def read(cls, name_or_path: Path | str) -> Self:
+        """A recipe that comes with modiste ("jd2018", "quick", ...) or a TOML file."""
+        path = _find(name_or_path)
+        try:
+            data = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            known = ", ".join(built_in())
+            raise RecipeError.expected(
+                f"'{name_or_path}' to be a recipe in TOML", error, f"one of {known}, or a file like them"
+            ) from error
+        return cls.from_dict({"name": path.stem, **data}, str(path))
+
+    def replace(self, assignments: Iterable[str]) -> Self:
+        """A copy with "section.key=value" assignments applied; values are read as TOML, else as text.
+
+        A stage is addressed by its place from 0: "stages.1.lr=1e-5".
+        """
+        data = self.model_dump()
+        for assignment in assignments:
+            key, equals, text = assignment.partition("=")
+            if not equals:
+                raise RecipeError.expected("an assignment 'key=value'", f"'{assignment}'", "'train.batch_size=32'")
+            _assign(data, key.strip(), _value(text.strip()))
+        return self.from_dict(data)
+
+    def to_toml(self) -> str:
+        """The recipe as TOML, every value written out; `read` gives the same recipe back."""
+        data = self.model_dump(mode="json", exclude_none=True)
+        lines = [f"{key} = {_toml(value)}" for key, value in data.items() if not isinstance(value, dict | list)]
+        for key, value in data.items():
+            tables = [(f"[{key}]", value)] if isinstance(value, dict) else []
+            tables += [(f"[[{key}]]", item) for item in value] if isinstance(value, list) else []
+            for head, table in tables:
+                lines += ["", head, *(f"{k} = {_toml(v)}" for k, v in table.items())]
+        return "\n".join(lines) + "\n"
+
+
+def recipe_folder() -> Path:
+    """Where the recipes that come with modiste lie: in the wheel, or in the checkout."""
+    packaged = Path(__file__).parent / "recipes"
+    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "recipes"
+
+
+def built_in() -> list[str]:
+    """Names of the recipes that come with modiste."""
+    return sorted(path.stem for path in recipe_folder().glob("*.toml"))
+
+
+def _find(name_or_path: Path | str) -> Path:
+    path = Path(name_or_path)
+    packaged = recipe_folder() / f"{name_or_path}.toml"
+    return packaged if path.suffix != ".toml" and packaged.is_file() else path
+
+
+def _assign(data: Any, key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    try:
+        for part in parents:
+            data = data[int(part)] if isinstance(data, list | tuple) else data[part]
+        data[last] = value  # an unknown last key is refused by the check that follows
+    except (KeyError, IndexError, ValueError, TypeError):
+        raise RecipeError.expected(
+            "a recipe key", f"'{key}'", "a key of recipe.toml, such as 'train.batch_size' or 'stages.0.lr'"
+        ) from None
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return '"' + "".join(c if c >= " " and c != "\x7f" else f"\\u{ord(c):04x}" for c in escaped) + '"'
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return repr(value)
+
+
+def _recipe_error(source: str, error: ValidationError) -> RecipeError:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("literal[", "constrained-")))
+    if first["type"] == "extra_forbidden":
+        known = ", ".join(_keys(first["loc"][:-1]))
+        return RecipeError.expected(f"known keys in {source}", f"'{key}'", f"one of {known}")
+    if first["type"] == "missing":
+        return RecipeError.expected(f"'{key}' in {source}", "nothing", "adding it")
+    got = f"{first['input']!r} ({first['msg']})"
+    return RecipeError.expected(f"'{key or 'recipe'}' in {source} to be valid", got, "a value from docs/recipes.md")
+
+
+def _keys(loc: tuple[int | str, ...]) -> list[str]:
+    section = Stage if loc and loc[0] == "stages" else Recipe
+    if loc and loc[0] != "stages":
+        section = Recipe.model_fields[str(loc[0])].annotation  # type: ignore[assignment]
+    return list(section.model_fields)

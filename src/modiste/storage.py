@@ -1,0 +1,58 @@
+"""Whole or not at all: every file appears under its final name only once it is complete."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from modiste.errors import StorageError
+
+
+@contextmanager
+def replacing(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; rename it to `path` when the block ends without error.
+
+    The temporary file is in the same folder, so that the rename is atomic, and is removed if
+    anything goes wrong; what stood under `path` before then stays as it was.
+
+    Raises:
+        StorageError: the folder can't be written or the disk is full.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+    except OSError as error:
+        raise _not_written(path, error) from error
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())  # mkstemp made it private
+        with temporary.open("rb+") as written:
+            os.fsync(written.fileno())  # else a power cut may leave an empty file under the final name
+        temporary.replace(path)
+    except OSError as error:
+        raise _not_written(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write `text` as UTF-8 with "\\n" line ends, atomically."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _not_written(path: Path, error: OSError) -> StorageError:
+    why = error.strerror or str(error)
+    return StorageError.expected(f"{path} to be written", f"'{why}'", "freeing space or another folder")
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
