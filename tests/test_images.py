@@ -9,7 +9,8 @@ import pytest
 from PIL import Image, ImageOps, features
 
 from modiste.errors import PhotoError
-from modiste.images import MAX_PIXELS, PHOTO_SUFFIXES, decode, load, read, resize
+from modiste.images import MAX_PIXELS, decode, load, read, resize
+from modiste.tables import PHOTO_SUFFIXES
 
 LOSSLESS = [("PNG", {}), ("TIFF", {}), ("WebP", {"lossless": True}), ("BMP", {})]
 UPRIGHT = {  # EXIF 2.3, table 6: what row 0 and column 0 of the stored pixels are

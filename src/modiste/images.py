@@ -29,9 +29,6 @@ from modiste.errors import PhotoError
 
 Mode = Literal["stretch", "letterbox", "crop"]
 
-PHOTO_SUFFIXES = frozenset(
-    {".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"}
-)
 MAX_PIXELS = 8192 * 8192  # 67 million, 0.2 GB as RGB; Pillow itself warns from 89 million and refuses 179 million
 _WHITE = 255
 _FORMATS = "a JPEG, PNG, WebP, AVIF, GIF, TIFF or BMP photo"

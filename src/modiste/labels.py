@@ -75,6 +75,9 @@ class LabelSet:
     def __post_init__(self) -> None:
         if not self.ids:
             raise LabelError.expected(f"label set '{self.name}' to have labels", "none", "naming at least one")
+        groups = [group.name for group in self.groups]
+        if len(set(groups)) < len(groups):
+            raise LabelError.expected(f"group names of '{self.name}' to differ", ", ".join(groups), "renaming one")
         seen: set[str] = set()
         for label in self.ids:
             if not label or label in seen:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from modiste.errors import StorageError
 
+_WRITING = ".writing-"
+
 
 @contextmanager
 def replacing(path: Path | str) -> Iterator[Path]:
@@ -24,7 +26,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=path.suffix, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f"{_WRITING}{path.stem[:100]}.", suffix=path.suffix, dir=path.parent)
         os.close(handle)
     except OSError as error:
         raise _not_written(path, error) from error
@@ -45,6 +47,12 @@ def write_text(path: Path | str, text: str) -> None:
     """Write `text` as UTF-8 with "\\n" line ends, atomically."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a killed process was writing into `folder`; only for the one process that writes there."""
+    for path in folder.glob(f"{_WRITING}*"):
+        path.unlink(missing_ok=True)
 
 
 def _not_written(path: Path, error: OSError) -> StorageError:

@@ -1,0 +1,261 @@
+import base64
+import re
+import subprocess
+import sys
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.metrics import log_loss
+
+from modiste import report
+from modiste.errors import UsageError
+from modiste.labels import Group, Label, LabelSet
+from modiste.metrics import score
+from modiste.plots import Result, plot_history, printable
+from modiste.report import write_report
+from modiste.thresholds import Thresholds
+
+EVIL = "<script>alert(1)</script>"
+LABELS = LabelSet(
+    "fashion",
+    (
+        Group("style", (Label("sports", {"en": "Sports", "zh": "运动"}), Label(EVIL), Label("民族"), Label("$5 $6"))),
+        Group("../<b>garment</b>", tuple(map(Label, ("dress", "shirt", "skirt"))), exclusive=True),
+    ),
+)
+HISTORY = [
+    {"epoch": e, "stage": "头" if e < 3 else "all", "loss": 1 / e, "val_loss": None, "val_map": 0.1 * e}
+    for e in range(1, 6)
+]
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and text, in order; fails where an end tag doesn't fit."""
+
+    VOID = frozenset({"meta", "img", "br", "wbr", "link", "input", "hr"})
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.source = path.read_text(encoding="utf-8")
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.open: list[str] = []
+        self.feed(self.source)
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if data.strip() and self.open[-1] not in ("script", "style"):
+            self.texts.append(data.strip())
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+class Case:
+    def __init__(self, folder: Path, n: int = 40, labels: LabelSet = LABELS, seed: int = 0):
+        rng = np.random.default_rng(seed)
+        self.folder, self.labels = folder, labels
+        self.targets = (rng.random((n, len(labels))) < 0.4).astype(np.int8)
+        for at in labels.exclusive.values():
+            self.targets[:, at] = np.eye(len(at), dtype=np.int8)[rng.integers(0, len(at), n)]
+        self.targets[rng.random(self.targets.shape) < 0.05] = -1
+        self.probs = np.clip(rng.random(self.targets.shape) * 0.6 + 0.3 * (self.targets == 1), 0, 1).astype(np.float32)
+        self.thresholds = Thresholds.fixed(0.5, len(labels))
+        self.decisions = self.thresholds.apply(self.probs, labels)
+        self.scores = score(self.targets, self.probs, self.decisions, labels)
+        self.photos = [folder / f"photo {i}.jpg" for i in range(n)]  # files that don't exist
+
+    def write(self, **options) -> Page:
+        path = write_report(
+            self.folder / "run",
+            title=options.pop("title", "A coat"),
+            scores=self.scores,
+            targets=self.targets,
+            probs=self.probs,
+            labels=self.labels,
+            photos=self.photos,
+            thresholds=self.thresholds,
+            facts=options.pop("facts", {"model": "mobilenet"}),
+            **options,
+        )
+        assert path == self.folder / "run" / "report.html"
+        return Page(path)
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory) -> Case:
+    made = Case(tmp_path_factory.mktemp("report"))
+    for i, path in enumerate(made.photos[:-5]):
+        Image.new("RGB", (600, 400 + i), (200, 10 * (i % 20), 30)).save(path)
+    made.photos[-6].write_bytes(b"not a photo")
+    return made
+
+
+@pytest.fixture(scope="module")
+def page(case) -> Page:
+    return case.write(title=f"Coats {EVIL}", facts={"data": EVIL}, notes=[EVIL], history=HISTORY)
+
+
+def test_page_asks_nothing_of_the_network(page):
+    links = [
+        value for _, attributes in page.tags for key, value in attributes.items() if key in ("src", "href", "srcset")
+    ]
+    assert len(links) > 20
+    assert all(link.startswith(("data:image/", "#")) for link in links)
+    assert not re.search(r"https?:|@import|url\(", page.source)
+
+
+def test_names_are_escaped(page):
+    assert len(page.all("script")) == 1  # the sorting
+    assert "alert(1)" in page.source
+    assert all("aria-hidden" in attributes for attributes in page.all("b"))  # none of the group '../<b>garment</b>'
+
+
+def test_page_is_accessible(page):
+    assert page.all("html") == [{"lang": "en"}]
+    assert all(attributes["alt"] for attributes in page.all("img"))
+    assert all(attributes["scope"] in ("col", "row") for attributes in page.all("th"))
+    targets = {attributes.get("id") for _, attributes in page.tags}
+    assert all(link["href"].removeprefix("#") in targets for link in page.all("a"))
+    assert "prefers-color-scheme: dark" in page.source
+    assert "运动" in page.texts and "Sports" in page.texts
+
+
+def test_plots_on_the_page_are_the_files_beside_it(case, page):
+    files = {path.name for path in (case.folder / "run").iterdir()}
+    assert files == {
+        "report.html", "pr-curves.png", "labels.png", "co-errors.png", "curves.png", "confusion--b-garment-b-.png"
+    }  # fmt: skip
+    shown = {img["src"] for img in page.all("img")}
+    for path in (case.folder / "run").glob("*.png"):
+        assert "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode() in shown
+
+
+def test_headlines_stand_beside_their_baselines(case, page):
+    text = " ".join(page.texts)
+    yes, usual = case.scores.baselines["yes to everything"], case.scores.baselines["prevalence"]
+    group = case.scores.groups["../<b>garment</b>"]
+    for name, of in {
+        "mAP": lambda s: s.map,
+        "macro F2": lambda s: s.macro.f2,
+        "micro F1": lambda s: s.micro.f1,
+        "per-sample F1": lambda s: s.sample.f1,
+    }.items():
+        assert f"{name} {of(case.scores):.3f} yes to everything {of(yes):.3f} prevalence {of(usual):.3f}" in text
+    always = f"{group.accuracy:.3f} always “{group.majority}” {group.majority_accuracy:.3f}"
+    assert f"accuracy: ../<b>garment</b> {always}" in text
+
+
+def test_worst_and_best_photos_by_loss(case, page):
+    losses = []
+    for target, prob in zip(case.targets, case.probs.astype(np.float64), strict=True):
+        known = target >= 0
+        losses.append(log_loss(target[known], prob[known], labels=[0, 1]))
+    order = [f"photo {i}.jpg" for i in np.argsort(losses)[::-1]]
+    shown = [attributes["title"] for attributes in page.all("p") if attributes.get("class") == "file"]
+    assert shown == order[:12] + order[:-13:-1]
+    assert f"loss {max(losses):.3f}" in page.texts
+
+
+def test_a_photo_that_cannot_be_read_is_a_grey_box(case, page):
+    shown = [attributes["title"] for attributes in page.all("p") if attributes.get("class") == "file"]
+    broken = {f"photo {i}.jpg" for i in range(34, 40)}
+    boxes = [attributes["aria-label"] for attributes in page.all("div") if attributes.get("class") == "unread"]
+    assert len(boxes) == sum(name in broken for name in shown) > 0
+    thumbnails = [img for img in page.all("img") if img["src"].startswith("data:image/jpeg")]
+    assert len(boxes) + len(thumbnails) == len(shown)
+
+
+def test_said_and_missed_under_the_worst_photo(case):
+    worst = int(np.argmax([report.mean_log_loss(t, p) for t, p in zip(case.targets, case.probs, strict=True)]))
+    result = Result(case.scores, case.targets, case.probs, case.decisions, case.labels)
+    card = report._cards(result, case.photos)["worst"][0]
+    assert card["name"] == f"photo {worst}.jpg"
+    kinds = {(1, 1): "right", (1, 0): "missed", (0, 1): "wrong", (-1, 1): "unknown"}
+    expected = Counter()
+    for k, name in enumerate(case.labels.names()):
+        kind = kinds.get((case.targets[worst, k], case.decisions[worst, k]))
+        if kind:
+            expected[kind, name, float(case.probs[worst, k])] += 1
+    assert Counter((kind, *chip) for kind, chips in card["chips"].items() for chip in chips) == expected
+
+
+def test_co_errors_by_brute_force(case, page):
+    counts: Counter[tuple[str, str]] = Counter()
+    missed: Counter[str] = Counter()
+    names = case.labels.names()
+    for target, said in zip(case.targets, case.decisions, strict=True):
+        for i in range(4):  # the free group
+            if target[i] == 1 and not said[i]:
+                missed[names[i]] += 1
+                for j in range(4):
+                    counts[names[i], names[j]] += int(target[j] == 0 and said[j])
+    result = Result(case.scores, case.targets, case.probs, case.decisions, case.labels)
+    rows = report._pairs(result)[""]
+    assert rows
+    assert {(true, said): photos for true, said, photos, _ in rows} == {k: v for k, v in counts.items() if v}
+    assert all(share == pytest.approx(photos / missed[true]) for true, _, photos, share in rows)
+    assert [row[2] for row in rows] == sorted((row[2] for row in rows), reverse=True)
+    true, said, photos, share = rows[0]
+    assert f"{true} {said} {photos} {100 * share:.0f} %" in " ".join(page.texts)
+
+
+def test_nothing_to_show_is_still_a_page(tmp_path):
+    case = Case(tmp_path, n=3)
+    case.targets[:] = -1
+    case.scores = score(case.targets, case.probs, case.decisions, case.labels)
+    page = case.write()
+    assert "–" in page.texts
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["report.html"]
+
+
+def test_no_photo_is_still_a_page(tmp_path):
+    assert "0 photos, 7 labels" in " ".join(Case(tmp_path, n=0).write().texts)
+
+
+def test_a_large_exclusive_group_has_no_matrix(tmp_path):
+    labels = LabelSet("many", (Group("colour", tuple(Label(f"c{k}") for k in range(61)), exclusive=True),))
+    page = Case(tmp_path, n=90, labels=labels).write()
+    assert not list((tmp_path / "run").glob("confusion-*"))
+    assert "The 60 most frequent labels." in page.source
+
+
+def test_names_that_the_font_lacks_become_numbers():
+    assert printable(["coat", "民族", "a" * 40, "$x$"]) == ["coat", "no. 2", "a" * 23 + "…", r"\$x\$"]
+
+
+def test_history_is_one_whole_png(tmp_path):
+    plot_history(HISTORY, tmp_path / "curves.png")
+    plot_history(HISTORY[:1], tmp_path / "one.png")
+    assert {path.name for path in tmp_path.iterdir()} == {"curves.png", "one.png"}
+    with Image.open(tmp_path / "curves.png") as picture:
+        pixels = np.asarray(picture.convert("RGB"))
+    blue, vermillion = ((pixels == colour).all(axis=2) for colour in ([0, 114, 178], [213, 94, 0]))
+    half = pixels.shape[1] // 2
+    assert blue[:, :half].any() and not blue[:, half:].any()  # training loss on the left only
+    assert vermillion[:, half:].any()
+
+
+def test_refuses_another_number_of_photos(tmp_path):
+    case = Case(tmp_path)
+    case.photos.pop()
+    with pytest.raises(UsageError, match="40, 40 and 39"):
+        case.write()
+
+
+def test_neither_pyplot_nor_torch_is_loaded():
+    code = "import sys, modiste.report; print([m for m in ('matplotlib.pyplot', 'torch') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
