@@ -1,7 +1,35 @@
 import os
 from pathlib import Path
 
+import polars as pl
 import pytest
+
+from modiste.drawing import draw_dataset
+
+TINY = """
+name = "tiny"
+seed = 3
+[image]
+size = 32
+[model]
+backbone = "test_byobnet"
+weights = "none"
+[[stages]]
+name = "locked"
+epochs = 2
+lr = 1e-2
+unlock = "none"
+[[stages]]
+name = "unlocked"
+epochs = 2
+lr = 1e-2
+unlock = 2
+optimizer = "adamw"
+schedule = "one-cycle"
+[train]
+batch_size = 24
+workers = 0
+"""
 
 
 @pytest.fixture(scope="session")
@@ -12,3 +40,33 @@ def shared() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip(f"no real data in {folder}; set MODISTE_DATA to run this test")
     return folder
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """labels.csv of 240 drawn garments, 48 px."""
+    return draw_dataset(tmp_path_factory.mktemp("drawn") / "data", 240, 48, 0)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recipe that trains in seconds: two stages, 32 px, the smallest backbone."""
+    path = tmp_path_factory.mktemp("recipe") / "tiny.toml"
+    path.write_text(TINY)
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, drawn: Path, tiny: Path) -> Path:
+    """A finished run on the drawn garments."""
+    from modiste.config import Recipe
+    from modiste.manifest import Manifest
+    from modiste.training import train
+
+    return train(Recipe.read(tiny), Manifest.read(drawn), tmp_path_factory.mktemp("runs") / "tiny").folder
+
+
+@pytest.fixture
+def photos(drawn: Path) -> list[Path]:
+    """Ten drawn photos."""
+    return [drawn.parent / name for name in pl.read_csv(drawn)["image"].head(10)]

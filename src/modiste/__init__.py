@@ -1,0 +1,58 @@
+"""modiste: teach a network the attributes of a clothing catalogue and tag every photo with them.
+
+    import modiste
+
+    prediction = modiste.load("runs/coat").predict("street.jpg")
+    print(prediction.labels, prediction.scores)
+
+Names are imported when first used, so that `import modiste` is quick and needs no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from modiste.config import Recipe
+    from modiste.errors import ModisteError
+    from modiste.evaluation import evaluate
+    from modiste.labels import LabelSet
+    from modiste.loading import load
+    from modiste.manifest import Manifest
+    from modiste.predict import Prediction, Predictor
+    from modiste.training import resume, train
+
+__all__ = [
+    "LabelSet",
+    "Manifest",
+    "ModisteError",
+    "Prediction",
+    "Predictor",
+    "Recipe",
+    "evaluate",
+    "load",
+    "resume",
+    "train",
+]
+
+_HOME = {
+    "LabelSet": "labels",
+    "Manifest": "manifest",
+    "ModisteError": "errors",
+    "Prediction": "predict",
+    "Predictor": "predict",
+    "Recipe": "config",
+    "evaluate": "evaluation",
+    "load": "loading",
+    "resume": "training",
+    "train": "training",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'modiste' has no attribute '{name}'")
+    return getattr(import_module(f"modiste.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

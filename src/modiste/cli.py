@@ -1,0 +1,347 @@
+"""The command line. Results go to stdout, progress and words to stderr; `--json` prints one JSON document.
+
+Exit codes: 0 all well, 1 some photos failed (each named), 2 bad usage or input.
+Each verb is one short function; what it needs is imported when it runs, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from modiste.errors import ModisteError, UsageError
+
+if TYPE_CHECKING:
+    from modiste.bundle import Run
+    from modiste.monitor import Monitor
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="Teach a network the attributes of a clothing catalogue, and tag every photo with them.\n\n"
+    "Start with `modiste demo`: it needs no data and no network.",
+)
+
+_DATA = "Reading the manifest"
+Labels = Annotated[str | None, typer.Option("--labels", help="Label columns, comma separated.", rich_help_panel=_DATA)]
+LabelFile = Annotated[
+    str | None,
+    typer.Option("--label-set", help="'jd2018' or a TOML/JSON file of labels.", rich_help_panel=_DATA),
+]
+Delimiter = Annotated[
+    Literal[",", ";", "|", " "] | None,
+    typer.Option(help="Between the labels of a list column: , ; | or a space.", rich_help_panel=_DATA),
+]
+ImageColumn = Annotated[str | None, typer.Option(help="Column of photo paths.", rich_help_panel=_DATA)]
+SplitColumn = Annotated[str | None, typer.Option(help="Column of train, val, test.", rich_help_panel=_DATA)]
+GroupColumn = Annotated[
+    str | None,
+    typer.Option(help="Column of products or people; a group never straddles splits.", rich_help_panel=_DATA),
+]
+FoldColumn = Annotated[str | None, typer.Option(help="Column of fold numbers.", rich_help_panel=_DATA)]
+Fold = Annotated[int | None, typer.Option(help="Fold that validates; the others train.", rich_help_panel=_DATA)]
+Root = Annotated[str | None, typer.Option(help="Folder that relative paths start from.", rich_help_panel=_DATA)]
+Views = Annotated[
+    Literal["one", "flip", "flip+translate"] | None,
+    typer.Option(help="Test-time augmentation. Default: the recipe's."),
+]
+Threshold = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help="One probability for all labels. Default: the run's thresholds."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"modiste {version('modiste')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show version.")] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def train(
+    manifest: Annotated[
+        Path | None, typer.Argument(help="Table, folder of class folders, or list of photos and labels.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Run folder to make.")] = None,
+    recipe: Annotated[str, typer.Option(help="A recipe that comes with modiste, or a TOML file.")] = "quick",
+    resume: Annotated[Path | None, typer.Option(help="Run folder to go on with.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Any timm model.")] = None,
+    weights: Annotated[str | None, typer.Option(help="'hub', 'none' or a safetensors file.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of splits, augmentation and dropout.")] = None,
+    assign: Annotated[
+        list[str] | None, typer.Option("--set", help="Any recipe key: train.batch_size=32, stages.0.lr=1e-4.")
+    ] = None,
+    devices: Annotated[int | None, typer.Option(min=1, help="Processes; the global batch stays.")] = None,
+    accelerator: Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Kind of device.")] = "auto",
+    labels: Labels = None,
+    label_set: LabelFile = None,
+    delimiter: Delimiter = None,
+    image_column: ImageColumn = None,
+    split_column: SplitColumn = None,
+    group_column: GroupColumn = None,
+    fold_column: FoldColumn = None,
+    fold: Fold = None,
+    root: Root = None,
+    as_json: Json = False,
+) -> None:
+    """Train a run from a manifest of labelled photos, then score it on its validation photos.
+
+    Splits are taken from the manifest or made: stratified over labels, grouped, by seed.
+    A killed run goes on with `--resume RUN` and ends with the same numbers.
+
+    Examples:
+
+        modiste train photos.csv -o runs/coat
+
+        modiste train photos.csv -o runs/paper --recipe jd2018 --devices 3
+
+        modiste train --resume runs/paper
+    """
+    folder = _run_folder(manifest, output, resume)
+    data = _data(
+        label_columns=labels and labels.split(","),
+        label_set=label_set,
+        delimiter=delimiter,
+        image_column=image_column,
+        split_column=split_column,
+        group_column=group_column,
+        fold_column=fold_column,
+        fold=fold,
+        root=root,
+    )
+    given = {"model.backbone": backbone, "model.weights": weights, "seed": seed}
+    changes = _assignments(given) + data + (assign or [])
+    if resume is not None and changes:
+        raise UsageError.expected("--resume RUN alone", "settings beside it", "a new run with -o")
+    if resume is None:
+        run = _begin(folder, manifest, recipe, changes, (devices, accelerator))
+    else:
+        run = _go_on(folder, (devices, accelerator))
+    if _first_process():
+        _finish(run, "val", as_json=as_json)
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    manifest: Annotated[
+        Path | None, typer.Argument(help="Other photos with the same labels. Default: the run's own.")
+    ] = None,
+    split: Annotated[
+        Literal["train", "val", "test", "all"], typer.Option(help="Which photos; all ignores splits.")
+    ] = "test",
+    views: Views = None,
+    threshold: Threshold = None,
+    labels: Labels = None,
+    delimiter: Delimiter = None,
+    image_column: ImageColumn = None,
+    split_column: SplitColumn = None,
+    root: Root = None,
+    as_json: Json = False,
+) -> None:
+    """Score a run on the photos of one split and write a report.
+
+    Each score stands beside what two answers that look at no photo would get.
+    Writes predictions, metrics.json and a report into the run folder.
+
+    Examples:
+
+        modiste evaluate runs/coat
+
+        modiste evaluate runs/coat --split val --views flip --json
+    """
+    from modiste.bundle import Run
+    from modiste.manifest import Manifest
+
+    opened = Run.read(run)
+    photos = None
+    if manifest is not None:
+        data = _data(
+            label_columns=labels and labels.split(","),
+            delimiter=delimiter,
+            image_column=image_column,
+            split_column=split_column,
+            root=root,
+        )
+        photos = Manifest.read(manifest, opened.recipe.replace(data).data, opened.labels)
+    _finish(opened, split, manifest=photos, views=views, threshold=threshold, as_json=as_json)
+
+
+@app.command()
+def tag(
+    photos: Annotated[list[str], typer.Argument(help="Files, folders, 'globs*.jpg' or manifests.")],
+    model: Annotated[Path, typer.Option("-m", "--model", help="Run folder.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="File to write; else stdout.")] = None,
+    kind: Annotated[
+        Literal["text", "csv", "jsonl", "parquet", "jd"] | None,
+        typer.Option("--format", help="jd is the challenge's submission. Default: by the file's ending."),
+    ] = None,
+    views: Views = None,
+    threshold: Threshold = None,
+    image_column: ImageColumn = None,
+    root: Root = None,
+    as_json: Json = False,
+) -> None:
+    """Tag photos with a trained run; a broken photo is named and never stops the rest.
+
+    Examples:
+
+        modiste tag street.jpg -m runs/coat
+
+        modiste tag catalogue/ -m runs/coat -o tags.parquet
+
+        modiste tag test.txt --root photos -m runs/paper -o submission.txt --format jd
+    """
+    from modiste.config import DataConfig
+    from modiste.loading import load
+    from modiste.tag import as_record, choose_format, find_photos, write_tags
+    from modiste.terminal import counting, watched
+
+    chosen = choose_format(kind, output)
+    predictor = load(model, views=views, threshold=threshold)
+    config = DataConfig(image_column=image_column, root=root)
+    ids, paths = find_photos(photos, predictor.labels, config)
+    with counting("tagging") as progress:
+        predictions = watched(predictor.stream(paths), len(paths), progress)
+        if as_json:
+            records = [as_record(prediction, id_) for id_, prediction in zip(ids, predictions, strict=True)]
+            errors = [record["error"] for record in records if record["error"]]
+        else:
+            errors = write_tags(output, chosen, ids, predictions, predictor.labels)
+    if as_json:
+        _print_json({"model": str(model), "photos": records})
+    _name_failures(errors, len(paths))
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to make.")] = Path("modiste-demo"),
+    as_json: Json = False,
+) -> None:
+    """Draw garments, train on them, evaluate, tag and report: no data, no network, under 4 minutes.
+
+    The pictures are drawn, not photographed; their 13 styles are as frequent, and as often together,
+    as in the JD AI Fashion Challenge. Run again to go on where it stopped.
+    """
+    from modiste.demo import prepare, tag_some
+    from modiste.report import DRAWN
+    from modiste.terminal import console, counting
+
+    console.print(DRAWN)
+    with counting("drawing") as progress:
+        manifest = prepare(output, progress)
+    folder = output / "run"
+    run = _go_on(folder) if folder.exists() else _begin(folder, manifest, "demo", [])
+    _finish(run, "test", as_json=as_json)
+    for line in tag_some(output):
+        console.print(line)
+
+
+def main() -> None:
+    """Entry point: run a command, and turn errors into one sentence and an exit code."""
+    try:
+        app()
+    except ModisteError as error:
+        if _first_process():
+            print(f"modiste: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(error.exit_code)
+
+
+def _assignments(values: dict[str, Any]) -> list[str]:
+    return [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in values.items() if value is not None]
+
+
+def _data(**values: Any) -> list[str]:
+    return _assignments({f"data.{key}": value for key, value in values.items()})
+
+
+def _run_folder(manifest: Path | None, output: Path | None, resume: Path | None) -> Path:
+    if (manifest is None) == (resume is None):
+        got = "neither" if manifest is None else "both"
+        raise UsageError.expected("MANIFEST or --resume RUN", got, "modiste train photos.csv -o runs/first")
+    folder = resume or output
+    if folder is None:
+        raise UsageError.expected("-o RUN", "none", "-o runs/first")
+    return folder
+
+
+def _begin(
+    folder: Path, manifest: Path | None, recipe: str, changes: list[str], on: tuple[int | None, str] = (None, "auto")
+) -> Run:
+    from modiste.config import Recipe
+    from modiste.job import make_fabric
+    from modiste.manifest import Manifest
+    from modiste.training import train
+
+    assert manifest is not None
+    settings = Recipe.read(recipe).replace(changes)
+    photos = Manifest.read(manifest, settings.data)
+    return train(settings, photos, folder, fabric=make_fabric(settings, *on), monitor=_monitor(folder))
+
+
+def _go_on(folder: Path, on: tuple[int | None, str] = (None, "auto")) -> Run:
+    from modiste.bundle import Run
+    from modiste.job import make_fabric
+    from modiste.training import resume
+
+    return resume(folder, fabric=make_fabric(Run.read(folder).recipe, *on), monitor=_monitor(folder))
+
+
+def _monitor(folder: Path) -> Monitor:
+    from modiste.monitor import Monitors, TensorBoard
+    from modiste.terminal import TerminalMonitor
+
+    return Monitors([TerminalMonitor(), TensorBoard(folder / "tensorboard")])
+
+
+def _finish(run: Run, split: str, *, as_json: bool, **options: Any) -> None:
+    """Score `run` on `split`, write the report, show both."""
+    from modiste.evaluation import evaluate as measure
+    from modiste.evaluation import summary
+    from modiste.report import report_evaluation
+    from modiste.terminal import console, counting, print_scores
+
+    with counting(f"evaluating {split}") as progress:
+        evaluation = measure(run.folder, split, progress=progress, **options)
+    page = report_evaluation(run, evaluation)
+    if as_json:
+        _print_json(summary(evaluation))
+    else:
+        print_scores(evaluation)
+    console.print(f"report: {page}")
+    _name_failures([str(p.error) for p in evaluation.failed], len(evaluation.part) + len(evaluation.failed))
+
+
+def _name_failures(errors: list[str], photos: int) -> None:
+    """Name each photo that failed, on stderr, and end with exit code 1 if there was any."""
+    for error in errors:
+        typer.echo(f"modiste: {error}", err=True)
+    if errors:
+        typer.echo(f"modiste: {len(errors)} of {photos} photos failed", err=True)
+        raise typer.Exit(1)
+
+
+def _print_json(data: dict[str, Any]) -> None:
+    typer.echo(json.dumps(data, ensure_ascii=False, indent=1))
+
+
+def _first_process() -> bool:
+    """Whether this is the only or the first of several processes."""
+    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0

@@ -1,0 +1,98 @@
+"""Training photos, read and augmented online; which photos make which step.
+
+Everything is a function of (seed, epoch, photo), so the same photo in the same epoch is augmented
+the same way whatever the number of workers or devices, and training resumes in the middle of an epoch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from modiste import images
+from modiste.augment import augment, generator, mixup
+from modiste.config import Recipe
+from modiste.errors import PhotoError
+from modiste.labels import UNKNOWN
+from modiste.manifest import Manifest
+
+Key = tuple[int, int]  # epoch and row
+Batch = tuple[Tensor, Tensor] | PhotoError
+
+_AUGMENT, _MIXUP, _ORDER = 0, 1, 2  # streams of random numbers of one seed and epoch
+
+
+class TrainingPhotos(Dataset):
+    """(epoch, row) -> photo (3, size, size) uint8 and targets (labels,) float32, nan = unknown.
+
+    A photo that can't be read is returned as its PhotoError, because an exception that crosses from a
+    worker process loses its class and its one sentence.
+    """
+
+    def __init__(self, manifest: Manifest, recipe: Recipe, size: int) -> None:
+        self.paths = [str(manifest.photo(k)) for k in range(len(manifest))]
+        self.targets = np.where(manifest.targets == UNKNOWN, np.nan, manifest.targets).astype(np.float32)
+        self.recipe = recipe
+        self.size = size
+        # Decode at least so large that the smallest crop still has `size` pixels a side.
+        self.target = math.ceil(size / math.sqrt(recipe.augment.crop_scale[0]))
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, key: Key) -> tuple[Tensor, Tensor] | PhotoError:
+        try:
+            photo, targets = self._mixed(*key)
+        except PhotoError as error:
+            return error
+        return torch.from_numpy(np.ascontiguousarray(photo.transpose(2, 0, 1))), torch.from_numpy(targets)
+
+    def _mixed(self, epoch: int, row: int) -> tuple[np.ndarray, np.ndarray]:
+        alpha = self.recipe.augment.mixup
+        photo, targets = self._augmented(epoch, row), self.targets[row]
+        if alpha == 0:
+            return photo, targets
+        rng = generator(self.recipe.seed, epoch, row, _MIXUP)
+        other = int(rng.integers(len(self)))
+        share = float(rng.beta(alpha, alpha))
+        return mixup(photo, targets, self._augmented(epoch, other), self.targets[other], share)
+
+    def _augmented(self, epoch: int, row: int) -> np.ndarray:
+        rng = generator(self.recipe.seed, epoch, row, _AUGMENT)
+        photo = images.read(self.paths[row], target=self.target)
+        return augment(photo, self.size, self.recipe.image.mode, self.recipe.augment, rng)
+
+
+def global_batches(photos: int, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
+    """Rows of each step of an epoch, over all devices together.
+
+    Photos are shuffled anew each epoch; those left over after the last whole batch wait for the next
+    epoch. Fewer photos than one batch make one smaller batch.
+    """
+    order = generator(seed, epoch, 0, _ORDER).permutation(photos)
+    steps = steps_an_epoch(photos, batch_size)
+    return [order[k * batch_size : (k + 1) * batch_size] for k in range(steps)]
+
+
+def steps_an_epoch(photos: int, batch_size: int) -> int:
+    """Whole batches in `photos`, at least one."""
+    return max(1, photos // batch_size)
+
+
+def make_loader(dataset: TrainingPhotos, epoch: int, batches: Sequence[np.ndarray], workers: int) -> DataLoader:
+    """Batches of (photos (n, 3, size, size) uint8, targets (n, labels)), or of a PhotoError, in order."""
+    keys = [[(epoch, int(row)) for row in batch] for batch in batches]
+    return DataLoader(dataset, batch_sampler=keys, num_workers=workers, collate_fn=_collate)
+
+
+def _collate(items: list[tuple[Tensor, Tensor] | PhotoError]) -> Batch:
+    for item in items:
+        if isinstance(item, PhotoError):
+            return item
+    photos, targets = zip(*items, strict=True)
+    return torch.stack(photos), torch.stack(targets)

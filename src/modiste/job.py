@@ -1,0 +1,140 @@
+"""What a training needs while it goes on: devices, parts, network, position; and its checkpoint."""
+
+from __future__ import annotations
+
+import copy
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+
+from modiste import torchvision_ops  # noqa: F401  before lightning_fabric
+
+# isort: split
+from lightning_fabric import Fabric
+
+from modiste.bundle import Run
+from modiste.config import Recipe
+from modiste.errors import ManifestError, PhotoError, TrainingError
+from modiste.labels import UNKNOWN
+from modiste.losses import Loss, make_loss
+from modiste.manifest import Manifest
+from modiste.memory import keep_freed_memory
+from modiste.model import Tagger
+from modiste.monitor import Monitor, Row
+
+
+@dataclass
+class Position:
+    """How far training has come: the next step is `step` of `epoch` of `stage`, each from 0."""
+
+    stage: int = 0
+    epoch: int = 0  # within the stage
+    step: int = 0  # within the epoch
+    loss: float = 0.0  # sum over the known targets of this epoch's steps so far
+    known: float = 0.0  # how many those are
+    seconds: float = 0.0  # spent in this epoch so far
+    best: float = -1.0  # best validation mAP so far
+    history: list[Row] = field(default_factory=list)
+
+
+@dataclass
+class Job:
+    """Everything that one training needs while it goes on."""
+
+    fabric: Fabric
+    run: Run
+    parts: dict[str, Manifest]  # "train" and "val"
+    model: Tagger
+    average: Tagger | None
+    loss: Loss
+    monitor: Monitor
+    at: Position
+    optimizer_state: dict[str, Any] | None = None
+    saved: float = field(default_factory=time.monotonic)
+
+    @property
+    def recipe(self) -> Recipe:
+        """Settings of the run."""
+        return self.run.recipe
+
+    @property
+    def best_model(self) -> Tagger:
+        """The weights that are validated and kept: the moving average where the recipe has one."""
+        return self.average or self.model
+
+
+def make_fabric(recipe: Recipe, devices: int | None = None, accelerator: str = "auto") -> Fabric:
+    """Devices, precision and processes; `torchrun` is recognised by its environment variables."""
+    processes = devices or ("auto" if torch.cuda.is_available() else 1)
+    strategy = "ddp" if devices and devices > 1 else "auto"
+    return Fabric(accelerator=accelerator, devices=processes, strategy=strategy, precision=recipe.train.precision)
+
+
+def make_job(fabric: Fabric, run: Run, parts: dict[str, Manifest], model: Tagger, monitor: Monitor | None) -> Job:
+    """A job at its beginning."""
+    keep_freed_memory()
+    model = model.to(fabric.device)
+    average = copy.deepcopy(model) if run.recipe.train.average > 0 else None
+    loss = make_loss(run.recipe.loss, run.labels, parts["train"].prevalence)
+    monitor = monitor if monitor is not None and fabric.is_global_zero else Monitor()
+    return Job(fabric, run, parts, model, average, loss, monitor, Position())
+
+
+def save(job: Job, optimizer: torch.optim.Optimizer | None) -> None:
+    """Write a checkpoint of all that the next step needs; `optimizer` is None between stages."""
+    job.saved = time.monotonic()
+    if not job.fabric.is_global_zero:
+        return
+    job.run.write_checkpoint(
+        {
+            "position": asdict(job.at),
+            "model": job.model.state_dict(),
+            "average": None if job.average is None else job.average.state_dict(),
+            "optimizer": None if optimizer is None else optimizer.state_dict(),
+        }
+    )
+
+
+def check_batch(recipe: Recipe, fabric: Fabric) -> None:
+    """Refuse a global batch that the devices can't share evenly.
+
+    Raises:
+        TrainingError: it leaves photos over.
+    """
+    if recipe.train.batch_size % fabric.world_size:
+        raise TrainingError.expected(
+            f"the global batch of {recipe.train.batch_size} to divide among {fabric.world_size} devices",
+            f"{recipe.train.batch_size % fabric.world_size} left over",
+            f"--set train.batch_size={recipe.train.batch_size // fabric.world_size * fabric.world_size}",
+        )
+
+
+def trainable_parts(manifest: Manifest) -> dict[str, Manifest]:
+    """The photos of "train" and "val".
+
+    Raises:
+        ManifestError: a part is empty, or a label has no positive training photo.
+        PhotoError: photos are missing.
+    """
+    parts = {name: manifest.part(name) for name in ("train", "val")}
+    without = (parts["train"].targets == 1).sum(axis=0) == 0
+    if without.any():
+        names = ", ".join(f"'{label}'" for label, none in zip(manifest.labels.ids, without, strict=True) if none)
+        raise ManifestError.expected(
+            f"every label of {manifest.source} to have a positive training photo",
+            f"none for {names}",
+            "leaving it out with --labels, or another split",
+        )
+    for part in parts.values():
+        if (part.targets == UNKNOWN).all():
+            raise ManifestError.expected(f"known labels in {manifest.source}", "none", "--labels COLUMN")
+        missing = [part.photo(k) for k in range(len(part)) if not part.photo(k).is_file()]
+        if missing:
+            raise PhotoError.expected(
+                f"photo {missing[0]} to exist",
+                f"{len(missing)} of {len(part)} photos missing",
+                "--root FOLDER that the paths start from, or modiste fetch",
+            )
+    return parts

@@ -1,0 +1,117 @@
+"""The network: normalisation -> backbone -> global average pooling -> dropout -> one linear layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from modiste.backbones import coarse_groups, create_backbone, published
+from modiste.config import ModelConfig
+from modiste.errors import RecipeError
+
+Unlock = Literal["none", "all"] | int
+Statistics = Literal["updated", "locked"]
+
+
+class Tagger(nn.Module):
+    """Photos to logits, one per label (paper, section on the model: GAP, dropout 0.5, 13 outputs).
+
+    Pixels come as they are; the backbone's own normalisation is part of the network, so that an
+    exported file has it too.
+    """
+
+    mean: Tensor  # (3, 1, 1) float32, RGB in [0, 255]
+    std: Tensor
+
+    def __init__(self, config: ModelConfig, labels: int) -> None:
+        super().__init__()
+        self.backbone = create_backbone(config.backbone, config.weights)
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = nn.Linear(_features(self.backbone), labels)
+        nn.init.xavier_uniform_(self.head.weight)  # as Keras initialises the paper's last layer
+        nn.init.zeros_(self.head.bias)
+        pretrained = published(self.backbone)
+        for name in ("mean", "std"):
+            values = torch.tensor(pretrained[name], dtype=torch.float32) * 255  # timm's are for [0, 1]
+            self.register_buffer(name, values.view(3, 1, 1))
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # what convolutions like best
+        self.unlock("all")
+
+    @classmethod
+    def from_state(cls, config: ModelConfig, state: dict[str, Tensor]) -> Self:
+        """The network that a run folder's `model.safetensors` holds."""
+        model = cls(config.model_copy(update={"weights": "none"}), len(state["head.bias"]))
+        model.load_state_dict(state, strict=True)
+        return model
+
+    def forward(self, photos: Tensor) -> Tensor:
+        """(n, 3, size, size) uint8 or float RGB in [0, 255] -> (n, labels) logits."""
+        normalised = (photos.to(self.mean.dtype) - self.mean) / self.std
+        features = self.backbone(normalised.contiguous(memory_format=torch.channels_last))
+        logits: Tensor = self.head(self.dropout(features))
+        return logits
+
+    def unlock(self, what: Unlock, statistics: Statistics = "updated") -> None:
+        """Choose what trains: nothing of the backbone, its last `what` coarse groups, or all of it.
+
+        The head always trains. A batch-norm whose parameters are locked keeps its statistics too;
+        `statistics="locked"` keeps those of the unlocked ones as well.
+
+        Raises:
+            RecipeError: the backbone has fewer groups than asked for.
+        """
+        groups = coarse_groups(self.backbone)
+        if isinstance(what, int) and what > len(groups):
+            raise RecipeError.expected(
+                f"stage.unlock to be at most the backbone's {len(groups)} groups", what, "a smaller number or 'all'"
+            )
+        count = what if isinstance(what, int) else {"none": 0, "all": len(groups)}[what]
+        unlocked = {name for group in groups[len(groups) - count :] for name in group}
+        for name, parameter in self.backbone.named_parameters():
+            parameter.requires_grad = name in unlocked
+        self._frozen = count == 0
+        self._locked_norms = [
+            module
+            for module in self.backbone.modules()
+            if isinstance(module, _BatchNorm) and (statistics == "locked" or _is_locked(module, what))
+        ]
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch mode; what is locked stays in eval mode."""
+        super().train(mode)
+        if mode and self._frozen:
+            self.backbone.eval()
+        for module in self._locked_norms:
+            module.eval()
+        return self
+
+    _frozen = False
+    _locked_norms: list[nn.Module] = []  # noqa: RUF012  replaced as a whole by unlock()
+
+
+def _is_locked(module: nn.Module, what: Unlock) -> bool:
+    parameters = list(module.parameters())
+    return what != "all" and not any(parameter.requires_grad for parameter in parameters)
+
+
+def _features(backbone: nn.Module) -> int:
+    timm_backbone: Any = backbone
+    return int(getattr(backbone, "head_hidden_size", None) or timm_backbone.num_features)
+
+
+def forward_function(model: Tagger) -> Callable[[np.ndarray], np.ndarray]:
+    """The network as a Predictor takes it: (n, 3, size, size) uint8 -> (n, labels) float32 probabilities."""
+
+    def forward(photos: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            logits = model(torch.from_numpy(photos).to(model.mean.device))
+        probs: np.ndarray = logits.float().sigmoid().cpu().numpy()
+        return probs
+
+    return forward

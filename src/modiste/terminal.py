@@ -1,0 +1,126 @@
+"""What a person sees in the terminal: progress on the error stream, tables on the output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from modiste.evaluation import Evaluation
+from modiste.monitor import Monitor, Row
+from modiste.predict import Prediction
+
+console = Console(stderr=True, highlight=False)
+
+
+class _Rate(ProgressColumn):
+    """Photos a second."""
+
+    def render(self, task: Task) -> Text:
+        """Rate of `task`, scaled from steps to photos where it says how many a step has."""
+        speed = task.finished_speed or task.speed
+        scale = task.fields.get("photos", 1)
+        return Text("" if speed is None else f"{speed * scale:,.1f} photos/s", style="progress.data.speed")
+
+
+def _bar() -> Progress:
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[words]}"),
+        console=console,
+        speed_estimate_period=120,
+    )
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar for work that tells (done, total)."""
+    with _bar() as bar:
+        task = bar.add_task(what, total=None, words="")
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+class TerminalMonitor(Monitor):
+    """A bar over all steps with loss, rate and time left, and a line for each epoch."""
+
+    def start(self, epochs: int, steps: int, step: int) -> None:
+        """Show the bar."""
+        self.epochs = epochs
+        self.bar = _bar()
+        self.task = self.bar.add_task("training", total=steps, completed=step, words="", photos=1)
+        self.bar.start()
+        if step:
+            console.print(f"going on after step {step} of {steps}")
+
+    def step(self, step: int, stage: str, loss: float, lr: float, photos: int) -> None:
+        """Move the bar."""
+        words = f"loss {loss:.4f}  lr {lr:.1e}"
+        self.bar.update(self.task, completed=step, description=stage, words=words, photos=photos)
+
+    def epoch(self, row: Row) -> None:
+        """Leave a line above the bar."""
+        console.print(
+            f"epoch {row['epoch']:>3}/{self.epochs}  {row['stage']:<10} loss {row['loss']:.4f}  "
+            f"val loss {row['val_loss']:.4f}  val mAP {row['val_map']:.4f}  "
+            f"{row['photos_per_second']:.1f} photos/s  {row['seconds']:.0f} s",
+            soft_wrap=True,
+        )
+
+    def note(self, sentence: str) -> None:
+        """Leave a sentence above the bar."""
+        console.print(sentence)
+
+    def end(self) -> None:
+        """Take the bar away."""
+        self.bar.stop()
+
+
+def watched(
+    predictions: Iterable[Prediction], total: int, progress: Callable[[int, int], None]
+) -> Iterator[Prediction]:
+    """The same predictions, told to `progress` as they pass."""
+    for done, prediction in enumerate(predictions, 1):
+        progress(done, total)
+        yield prediction
+
+
+def print_scores(evaluation: Evaluation) -> None:
+    """A table of the scores beside their baselines, on stdout."""
+    scores = evaluation.scores
+    columns = {evaluation.split: scores, **scores.baselines}
+    table = Table(
+        title=f"{scores.photos} photos, views: {evaluation.views}, thresholds: {evaluation.thresholds.source}"
+    )
+    table.add_column("score")
+    for name in columns:
+        table.add_column(name, justify="right")
+    rows = [("mAP", "map", ""), ("macro F2", "macro", "f2"), ("macro F1", "macro", "f1"), ("micro F1", "micro", "f1")]
+    for title, part, key in [*rows, ("per-photo F1", "sample", "f1")]:
+        values = [getattr(column, part) for column in columns.values()]
+        table.add_row(title, *(f"{getattr(value, key) if key else value:.4f}" for value in values))
+    for group, result in scores.groups.items():
+        table.add_row(f"accuracy {group}", f"{result.accuracy:.4f}", "", f"{result.majority_accuracy:.4f}")
+    Console().print(table)
+    if scores.left_out:
+        console.print(f"without positives, so left out: {', '.join(scores.left_out)}")

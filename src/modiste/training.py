@@ -1,0 +1,240 @@
+"""Training: for each stage, for each epoch, for each global batch.
+
+A stage is a value (`config.Stage`); the paper's two stages are two of them. Every step draws its
+photos, augmentation and dropout from (seed, epoch, step), and the learning rate is a function of the
+step, so a checkpoint is just weights, optimiser and position: a killed run ends with the same numbers.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from modiste import torchvision_ops  # noqa: F401  before lightning_fabric
+
+# isort: split
+from lightning_fabric import Fabric
+
+from modiste.bundle import Run
+from modiste.config import Recipe, Stage
+from modiste.dataset import TrainingPhotos, global_batches, make_loader, steps_an_epoch
+from modiste.errors import PhotoError, RunError, TrainingError
+from modiste.job import Job, Position, check_batch, make_fabric, make_job, save, trainable_parts
+from modiste.manifest import Manifest
+from modiste.metrics import mean_average_precision, mean_log_loss
+from modiste.model import Tagger, forward_function
+from modiste.monitor import Monitor, Row
+from modiste.optim import learning_rate, make_optimizer, set_learning_rate
+from modiste.plots import plot_history
+from modiste.predict import Predictor
+from modiste.storage import remove_unfinished
+
+
+def train(
+    recipe: Recipe, manifest: Manifest, folder: Path, *, fabric: Fabric | None = None, monitor: Monitor | None = None
+) -> Run:
+    """Train a new run.
+
+    Args:
+        recipe: all settings.
+        manifest: photos with targets; its splits are kept, missing ones are made.
+        folder: the run folder to make.
+        fabric: devices and precision; None takes what the machine has.
+        monitor: told of steps and epochs; on the first process only.
+
+    Raises:
+        ManifestError: an empty split, or a label without a positive training photo.
+        PhotoError: a photo is missing or can't be read.
+        RunError: the folder exists.
+        TrainingError: the loss is not finite.
+        WeightsError: the pretrained weights are missing or don't fit.
+    """
+    fabric = fabric or make_fabric(recipe)
+    fabric.launch()
+    check_batch(recipe, fabric)
+    data = recipe.data
+    if data.fold is not None:
+        manifest = manifest.with_fold(data.fold)
+    manifest = manifest.with_split(data.val_fraction, data.test_fraction, recipe.seed)
+    parts = trainable_parts(manifest)
+    torch.manual_seed(recipe.seed)
+    model = Tagger(recipe.model, len(manifest.labels))
+    for stage in recipe.stages:
+        model.unlock(stage.unlock)  # refuse a wrong number of groups now, not after stage 1
+    run = Run.create(folder, recipe, manifest) if fabric.is_global_zero else None
+    fabric.barrier()
+    run = run or Run.read(folder)
+    return _run(make_job(fabric, run, parts, model, monitor))
+
+
+def resume(folder: Path, *, fabric: Fabric | None = None, monitor: Monitor | None = None) -> Run:
+    """Go on with a run that was killed; a finished run is left as it is.
+
+    Raises:
+        RunError: the folder is no run folder.
+        The errors of `train` besides.
+    """
+    run = Run.read(folder)
+    epochs = sum(stage.epochs for stage in run.recipe.stages)
+    fabric = fabric or make_fabric(run.recipe)
+    fabric.launch()
+    check_batch(run.recipe, fabric)
+    if fabric.is_global_zero:
+        remove_unfinished(folder)
+    checkpoint = run.read_checkpoint()
+    if checkpoint is None and (folder / "model.safetensors").is_file():
+        return run
+    torch.manual_seed(run.recipe.seed)
+    weights = {} if checkpoint is None else {"weights": "none"}
+    model = Tagger(run.recipe.model.model_copy(update=weights), len(run.labels))
+    job = make_job(fabric, run, trainable_parts(run.manifest()), model, monitor)
+    if checkpoint is not None:
+        job.at = Position(**checkpoint["position"])
+        job.model.load_state_dict(checkpoint["model"])
+        if job.average is not None:
+            job.average.load_state_dict(checkpoint["average"])
+        job.optimizer_state = checkpoint["optimizer"]
+        if len(job.at.history) > epochs:
+            raise RunError.expected(f"{folder} to have {epochs} epochs at most", len(job.at.history), "a new run")
+    return _run(job)
+
+
+def _run(job: Job) -> Run:
+    steps = steps_an_epoch(len(job.parts["train"]), job.recipe.train.batch_size)
+    done = len(job.at.history)
+    epochs = sum(stage.epochs for stage in job.recipe.stages)
+    job.monitor.start(epochs, epochs * steps, done * steps + job.at.step)
+    try:
+        while job.at.stage < len(job.recipe.stages):
+            _run_stage(job, job.recipe.stages[job.at.stage])
+    finally:
+        job.monitor.end()
+    if job.fabric.is_global_zero:
+        job.run.remove_checkpoint()
+    job.fabric.barrier()
+    return job.run
+
+
+def _run_stage(job: Job, stage: Stage) -> None:
+    job.model.unlock(stage.unlock, stage.batch_statistics)
+    optimizer = make_optimizer(stage, job.model.parameters())
+    if job.optimizer_state is not None:
+        optimizer.load_state_dict(job.optimizer_state)
+        job.optimizer_state = None
+    network, optimizer = job.fabric.setup(job.model, optimizer)
+    photos = TrainingPhotos(job.parts["train"], job.recipe, stage.size or job.recipe.image.size)
+    while job.at.epoch < stage.epochs:
+        lr = _run_epoch(job, stage, photos, network, optimizer)
+        _validate(job, stage, lr)
+        job.at = replace(job.at, epoch=job.at.epoch + 1, step=0, loss=0.0, known=0.0, seconds=0.0)
+        if job.at.epoch == stage.epochs:
+            job.at = replace(job.at, stage=job.at.stage + 1, epoch=0)
+            save(job, None)
+            return
+        save(job, optimizer)
+
+
+def _run_epoch(
+    job: Job, stage: Stage, photos: TrainingPhotos, network: nn.Module, optimizer: torch.optim.Optimizer
+) -> float:
+    recipe, at, fabric = job.recipe, job.at, job.fabric
+    epoch = len(at.history)  # of the whole run
+    batches = global_batches(len(photos), recipe.train.batch_size, recipe.seed, epoch)
+    mine = [batch[fabric.global_rank :: fabric.world_size] for batch in batches[at.step :]]
+    earlier, began = at.seconds, time.monotonic()
+    job.model.train()
+    for batch in make_loader(photos, epoch, mine, recipe.train.workers):
+        if isinstance(batch, PhotoError):
+            raise batch
+        lr = learning_rate(stage, at.epoch * len(batches) + at.step, stage.epochs * len(batches))
+        set_learning_rate(optimizer, lr)
+        _seed_step(recipe.seed, epoch * len(batches) + at.step, fabric.global_rank)
+        pixels, targets = (tensor.to(fabric.device, non_blocking=True) for tensor in batch)
+        loss, known = job.loss(network(pixels), targets)
+        total_loss, total = fabric.all_reduce(torch.stack([loss.detach().double(), known.double()]), reduce_op="sum")
+        mean = float(total_loss / total.clamp(min=1))
+        _check_loss(mean, stage, at)
+        optimizer.zero_grad()
+        fabric.backward(loss * fabric.world_size / total.clamp(min=1).to(loss.dtype))  # DDP takes the mean of ranks
+        optimizer.step()
+        _follow(job, epoch * len(batches) + at.step)
+        at.step += 1
+        at.loss, at.known = at.loss + float(total_loss), at.known + float(total)
+        at.seconds = earlier + time.monotonic() - began
+        job.monitor.step(epoch * len(batches) + at.step, stage.name, mean, lr, len(batches[at.step - 1]))
+        if at.step < len(batches) and time.monotonic() - job.saved > recipe.train.checkpoint_seconds:
+            save(job, optimizer)
+    return lr
+
+
+def _follow(job: Job, step: int) -> None:
+    """Move the average towards the model: decay rises to the recipe's, as in tf.train.ExponentialMovingAverage."""
+    if job.average is None:
+        return
+    share = 1 - min(job.recipe.train.average, (1 + step) / (10 + step))
+    for kept, now in zip(job.average.state_dict().values(), job.model.state_dict().values(), strict=True):
+        if kept.is_floating_point():
+            kept.lerp_(now, share)
+        else:
+            kept.copy_(now)
+
+
+def _validate(job: Job, stage: Stage, lr: float) -> None:
+    at, part = job.at, job.parts["val"]
+    probs = _probs(job, part)
+    map_ = mean_average_precision(part.targets, probs, part.labels).value
+    epoch = len(at.history)
+    row: Row = {
+        "epoch": epoch + 1,
+        "stage": stage.name,
+        "lr": lr,
+        "loss": at.loss / max(at.known, 1.0),
+        "val_loss": mean_log_loss(part.targets, probs),
+        "val_map": map_,
+        "photos_per_second": at.step * job.recipe.train.batch_size / max(at.seconds, 1e-9),
+        "seconds": at.seconds,
+    }
+    at.history.append(row)
+    if job.fabric.is_global_zero:
+        if map_ > at.best:
+            job.run.write_weights(job.best_model.state_dict())
+        job.run.write_history(at.history)
+        plot_history(at.history, job.run.folder / "curves.png")
+    at.best = max(at.best, map_)
+    job.monitor.epoch(row)
+
+
+def _probs(job: Job, part: Manifest) -> np.ndarray:
+    """Probabilities (n, labels) of a part; each process takes every world_size-th photo."""
+    rank, world = job.fabric.global_rank, job.fabric.world_size
+    recipe = job.recipe
+    job.best_model.eval()
+    predictor = Predictor(forward_function(job.best_model), part.labels, recipe.image, job.run.thresholds, readers=2)
+    mine = np.full((-(-len(part) // world), len(part.labels)), np.nan, dtype=np.float32)
+    for k, prediction in enumerate(predictor.stream(part.photo(row) for row in range(rank, len(part), world))):
+        if prediction.error is not None:
+            raise PhotoError(prediction.error)
+        mine[k] = prediction.probs
+    gathered: Any = job.fabric.all_gather(torch.from_numpy(mine))
+    everyone: np.ndarray = gathered.cpu().numpy().reshape(world, *mine.shape)
+    return everyone.transpose(1, 0, 2).reshape(-1, mine.shape[1])[: len(part)]
+
+
+def _seed_step(seed: int, step: int, rank: int) -> None:
+    """Dropout of this step, different on each process."""
+    torch.manual_seed(int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0]))
+
+
+def _check_loss(loss: float, stage: Stage, at: Position) -> None:
+    if not np.isfinite(loss):
+        raise TrainingError.expected(
+            f"the loss to be finite in stage '{stage.name}', epoch {at.epoch + 1}, step {at.step + 1}",
+            loss,
+            f"a lower lr than {stage.lr:g}, or precision 32-true",
+        )

@@ -1,0 +1,116 @@
+"""Imports point one way, and what tags without torch imports no torch."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import modiste
+
+SOURCE = Path(modiste.__file__).parent
+
+# A module imports only from those before it.
+ORDER = [
+    "errors",
+    "storage",
+    "labels",
+    "config",
+    "tables",
+    "challenge",
+    "columns",
+    "roles",
+    "splits",
+    "manifest",
+    "images",
+    "augment",
+    "metrics",
+    "thresholds",
+    "predict",
+    "torchvision_ops",
+    "memory",
+    "dataset",
+    "backbones",
+    "model",
+    "losses",
+    "optim",
+    "monitor",
+    "plots",
+    "bundle",
+    "job",
+    "training",
+    "loading",
+    "evaluation",
+    "report",
+    "tag",
+    "cues",
+    "drawing",
+    "demo",
+    "terminal",
+    "cli",
+    "__main__",
+    "__init__",
+]
+LIGHT = ORDER[: ORDER.index("torchvision_ops")]
+
+
+def imported(name: str) -> set[str]:
+    """The modiste modules that a module names in its imports, at its top or inside functions."""
+    found = set()
+    for node in ast.walk(ast.parse((SOURCE / f"{name}.py").read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == "modiste":
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("modiste."):
+            found.add(node.module.split(".")[1])
+    return found
+
+
+def test_the_order_names_every_module():
+    assert sorted(ORDER) == sorted(path.stem for path in SOURCE.glob("*.py"))
+
+
+@pytest.mark.parametrize("name", ORDER)
+def test_a_module_imports_only_what_stands_before_it(name):
+    assert imported(name) <= set(ORDER[: ORDER.index(name)])
+
+
+def loaded_by(code: str) -> set[str]:
+    program = f"import sys\n{code}\nprint(' '.join(sys.modules))"
+    return set(
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    )
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import modiste",
+        "from typer.testing import CliRunner; from modiste.cli import app; CliRunner().invoke(app, ['train', '--help'])",
+        "import " + ", ".join(f"modiste.{name}" for name in LIGHT),
+    ],
+)
+def test_no_torch_where_none_is_needed(code):
+    assert not {"torch", "timm", "torchvision", "matplotlib", "lightning_fabric"} & loaded_by(code)
+
+
+def test_help_imports_nothing_heavy():
+    code = "from typer.testing import CliRunner; from modiste.cli import app; CliRunner().invoke(app, ['--help'])"
+    assert not {"torch", "numpy", "polars", "pydantic", "PIL"} & loaded_by(code)
+
+
+def test_public_names_are_sorted_and_there():
+    assert modiste.__all__ == sorted(modiste.__all__)
+    for name in modiste.__all__:
+        assert getattr(modiste, name).__doc__
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        modiste.nothing  # noqa: B018
+
+
+def test_files_and_functions_stay_small():
+    for path in SOURCE.glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert text.count("\n") <= 300, path.name
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                assert node.end_lineno - node.lineno < 60, f"{path.name}: {node.name}"

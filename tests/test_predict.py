@@ -1,0 +1,90 @@
+"""Predictor without any network: the order, the views and the errors are what is tested."""
+
+import numpy as np
+import pytest
+
+from modiste import images
+from modiste.config import ImageConfig
+from modiste.errors import PhotoError
+from modiste.labels import LabelSet
+from modiste.predict import Predictor, make_views
+from modiste.thresholds import Thresholds
+
+LABELS = LabelSet.free("sides", ["left", "right", "top"])
+RNG = np.random.default_rng(0)
+
+
+def brightness(photos):
+    """(n, 3, size, size) -> mean of the left half, the right half and the upper half, in [0, 1]."""
+    assert photos.dtype == np.uint8
+    half = photos.shape[-1] // 2
+    parts = photos[..., :half], photos[..., half:], photos[..., :half, :]
+    return np.stack([part.mean(axis=(1, 2, 3)) / 255 for part in parts], axis=1).astype(np.float32)
+
+
+def predictor(**changes):
+    settings = {"batch_size": 3, "readers": 2, **changes}
+    return Predictor(brightness, LABELS, ImageConfig(size=32), Thresholds.fixed(0.5, 3), **settings)
+
+
+def test_a_stream_keeps_order_and_equals_one_by_one(photos):
+    many = list(predictor().stream(photos))
+    assert [p.photo for p in many] == [str(path) for path in photos]
+    for path, prediction in zip(photos, many, strict=True):
+        alone = brightness(images.load(path, 32, "stretch").transpose(2, 0, 1)[None])[0]
+        np.testing.assert_allclose(prediction.probs, alone, atol=1e-6)
+        assert prediction.labels == tuple(label for label, p in zip(LABELS.ids, alone, strict=True) if p > 0.5)
+
+
+def test_paths_bytes_and_arrays_give_the_same(photos):
+    said = [predictor().predict(s).scores for s in (photos[0], str(photos[0]), photos[0].read_bytes())]
+    assert said[0] == said[1] == said[2]
+    assert predictor().predict(images.read(photos[0])).scores == said[0]
+
+
+def test_a_broken_photo_never_stops_the_rest(photos, tmp_path):
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"\xff\xd8 no photo")
+    missing = tmp_path / "missing.jpg"
+    said = list(predictor().stream([photos[0], broken, photos[1], missing, *photos[2:]]))
+    assert [p.error is not None for p in said] == [False, True, False, True] + [False] * (len(photos) - 2)
+    assert "broken.jpg" in said[1].error
+    assert said[1].labels == ()
+    assert np.isnan(said[1].probs).all()
+    with pytest.raises(PhotoError, match=r"missing\.jpg"):
+        predictor().predict(missing)
+
+
+def test_flip_averages_the_two_sides():
+    photos = RNG.integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
+    plain, flipped = predictor().probs(photos), predictor(views="flip").probs(photos)
+    np.testing.assert_allclose(flipped[:, 0], (plain[:, 0] + plain[:, 1]) / 2, atol=1e-6)
+    np.testing.assert_allclose(flipped[:, 0], flipped[:, 1], atol=1e-6)
+    np.testing.assert_allclose(flipped[:, 2], plain[:, 2], atol=1e-6)
+
+
+def test_translated_views_are_moved_photos_with_their_edges_repeated():
+    photos = RNG.integers(0, 256, (1, 40, 40, 3), dtype=np.uint8)
+    views = [view[0] for view in make_views(photos, "flip+translate")]
+    assert len(views) == 10
+    photo, mirror, right, left, down, up = views[:6]
+    np.testing.assert_array_equal(mirror, photos[0, :, ::-1])
+    np.testing.assert_array_equal(right[:, 2:], photo[:, :-2])  # 5 % of 40 pixels
+    np.testing.assert_array_equal(right[:, :2], photo[:, [0, 0]])
+    np.testing.assert_array_equal(left[:, :-2], photo[:, 2:])
+    np.testing.assert_array_equal(down[2:], photo[:-2])
+    np.testing.assert_array_equal(up[:-2], photo[2:])
+    assert all(view.shape == photo.shape for view in views)
+
+
+def test_views_of_one_colour_change_nothing():
+    photos = np.full((2, 32, 32, 3), 77, dtype=np.uint8)
+    np.testing.assert_allclose(predictor(views="flip+translate").probs(photos), predictor().probs(photos), atol=1e-6)
+
+
+def test_reading_ahead_is_bounded(photos):
+    taken = []
+    sources = (taken.append(k) or photos[k % 10] for k in range(200))
+    stream = predictor().stream(sources)
+    next(stream)
+    assert len(taken) < 20
