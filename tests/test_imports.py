@@ -48,11 +48,16 @@ ORDER = [
     "drawing",
     "demo",
     "terminal",
+    "flows",
+    "options",
     "cli",
     "__main__",
     "__init__",
 ]
 LIGHT = ORDER[: ORDER.index("torchvision_ops")]
+
+
+HELP = "from typer.testing import CliRunner; from modiste.cli import app; CliRunner().invoke(app, [{}])"
 
 
 def imported(name: str) -> set[str]:
@@ -86,7 +91,7 @@ def loaded_by(code: str) -> set[str]:
     "code",
     [
         "import modiste",
-        "from typer.testing import CliRunner; from modiste.cli import app; CliRunner().invoke(app, ['train', '--help'])",
+        HELP.format("'train', '--help'"),
         "import " + ", ".join(f"modiste.{name}" for name in LIGHT),
     ],
 )
@@ -95,7 +100,7 @@ def test_no_torch_where_none_is_needed(code):
 
 
 def test_help_imports_nothing_heavy():
-    code = "from typer.testing import CliRunner; from modiste.cli import app; CliRunner().invoke(app, ['--help'])"
+    code = HELP.format("'--help'")
     assert not {"torch", "numpy", "polars", "pydantic", "PIL"} & loaded_by(code)
 
 

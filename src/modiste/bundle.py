@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Self
 
 import polars as pl
@@ -67,17 +68,19 @@ class Run:
         temporary = folder.with_name(f".{folder.name}.new")
         shutil.rmtree(temporary, ignore_errors=True)  # a killed attempt's
         thresholds = Thresholds.fixed(recipe.evaluate.threshold, len(manifest.labels))
-        write_text(temporary / "recipe.toml", recipe.to_toml())
-        manifest.labels.write(temporary / "labels.json")
-        manifest.absolute().write(temporary / "manifest.parquet")
-        thresholds.write(temporary / "thresholds.json", manifest.labels)
-        write_text(temporary / "environment.json", json.dumps(environment(), indent=1) + "\n")
         try:
+            write_text(temporary / "recipe.toml", recipe.to_toml())
+            manifest.labels.write(temporary / "labels.json")
+            manifest.absolute().write(temporary / "manifest.parquet")
+            thresholds.write(temporary / "thresholds.json", manifest.labels)
+            write_text(temporary / "environment.json", json.dumps(environment(), indent=1) + "\n")
             if folder.is_dir():
                 folder.rmdir()
             temporary.rename(folder)
         except OSError as error:
             raise StorageError.expected(f"{folder} to be made", f"'{error.strerror}'", "another -o") from error
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
         return cls(folder, recipe, manifest.labels, thresholds)
 
     @classmethod
@@ -96,7 +99,7 @@ class Run:
 
     def write_weights(self, state: dict[str, Tensor]) -> None:
         """Write `model.safetensors`, atomically."""
-        with replacing(self.folder / "model.safetensors") as temporary:
+        with replacing(self.folder / "model.safetensors", SafetensorError) as temporary:
             save_file({key: value.contiguous() for key, value in state.items()}, temporary)
 
     def read_weights(self) -> dict[str, Tensor]:
@@ -110,8 +113,9 @@ class Run:
             state = load_file(path)
             outputs = len(state["head.bias"])
         except (OSError, SafetensorError, KeyError) as error:
+            removing = "removing it and then " if path.is_file() else ""
             raise RunError.expected(
-                f"{path} to hold the best weights", f"'{error}'", f"modiste train --resume {self.folder}"
+                f"{path} to hold the best weights", f"'{error}'", f"{removing}modiste train --resume {self.folder}"
             ) from error
         if outputs != len(self.labels):
             raise RunError.expected(
@@ -126,17 +130,31 @@ class Run:
         with replacing(self.folder / "history.csv") as temporary:
             pl.DataFrame(list(history)).write_csv(temporary)
 
+    def epochs(self) -> int:
+        """How many epochs `history.csv` tells of."""
+        path = self.folder / "history.csv"
+        return len(path.read_bytes().splitlines()) - 1 if path.is_file() else 0
+
     def write_checkpoint(self, state: dict[str, Any]) -> None:
         """Write `checkpoint.pt`, atomically: tensors and plain values only."""
-        with replacing(self.folder / "checkpoint.pt") as temporary:
+        with replacing(self.folder / "checkpoint.pt", RuntimeError) as temporary:
             torch.save(state, temporary)
 
     def read_checkpoint(self) -> dict[str, Any] | None:
-        """Read `checkpoint.pt`, or None where there is none."""
+        """Read `checkpoint.pt`, or None where there is none.
+
+        Raises:
+            RunError: it is broken.
+        """
         path = self.folder / "checkpoint.pt"
         if not path.is_file():
             return None
-        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        except (OSError, EOFError, RuntimeError, UnpicklingError) as error:
+            raise RunError.expected(
+                f"{path} to be a whole checkpoint", "a broken file", "removing it: --resume then starts over"
+            ) from error
         return checkpoint
 
     def remove_checkpoint(self) -> None:

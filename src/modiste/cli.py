@@ -14,11 +14,27 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from modiste.errors import ModisteError, UsageError
+from modiste.errors import ModisteError, StorageError, UsageError
+from modiste.options import (
+    Delimiter,
+    Fold,
+    FoldColumn,
+    GroupColumn,
+    ImageColumn,
+    Json,
+    LabelFile,
+    Labels,
+    Root,
+    SplitColumn,
+    Threshold,
+    Views,
+    assignments,
+    data_assignments,
+    run_folder,
+)
 
 if TYPE_CHECKING:
     from modiste.bundle import Run
-    from modiste.monitor import Monitor
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,35 +44,6 @@ app = typer.Typer(
     help="Teach a network the attributes of a clothing catalogue, and tag every photo with them.\n\n"
     "Start with `modiste demo`: it needs no data and no network.",
 )
-
-_DATA = "Reading the manifest"
-Labels = Annotated[str | None, typer.Option("--labels", help="Label columns, comma separated.", rich_help_panel=_DATA)]
-LabelFile = Annotated[
-    str | None,
-    typer.Option("--label-set", help="'jd2018' or a TOML/JSON file of labels.", rich_help_panel=_DATA),
-]
-Delimiter = Annotated[
-    Literal[",", ";", "|", " "] | None,
-    typer.Option(help="Between the labels of a list column: , ; | or a space.", rich_help_panel=_DATA),
-]
-ImageColumn = Annotated[str | None, typer.Option(help="Column of photo paths.", rich_help_panel=_DATA)]
-SplitColumn = Annotated[str | None, typer.Option(help="Column of train, val, test.", rich_help_panel=_DATA)]
-GroupColumn = Annotated[
-    str | None,
-    typer.Option(help="Column of products or people; a group never straddles splits.", rich_help_panel=_DATA),
-]
-FoldColumn = Annotated[str | None, typer.Option(help="Column of fold numbers.", rich_help_panel=_DATA)]
-Fold = Annotated[int | None, typer.Option(help="Fold that validates; the others train.", rich_help_panel=_DATA)]
-Root = Annotated[str | None, typer.Option(help="Folder that relative paths start from.", rich_help_panel=_DATA)]
-Views = Annotated[
-    Literal["one", "flip", "flip+translate"] | None,
-    typer.Option(help="Test-time augmentation. Default: the recipe's."),
-]
-Threshold = Annotated[
-    float | None,
-    typer.Option(min=0, max=1, help="One probability for all labels. Default: the run's thresholds."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 def _version(wanted: bool) -> None:
@@ -114,8 +101,8 @@ def train(
 
         modiste train --resume runs/paper
     """
-    folder = _run_folder(manifest, output, resume)
-    data = _data(
+    folder = run_folder(manifest, output, resume)
+    data = data_assignments(
         label_columns=labels and labels.split(","),
         label_set=label_set,
         delimiter=delimiter,
@@ -127,13 +114,16 @@ def train(
         root=root,
     )
     given = {"model.backbone": backbone, "model.weights": weights, "seed": seed}
-    changes = _assignments(given) + data + (assign or [])
-    if resume is not None and changes:
+    changes = assignments(given) + data + (assign or [])
+    if resume is not None and (changes or output or recipe != "quick"):
         raise UsageError.expected("--resume RUN alone", "settings beside it", "a new run with -o")
+    from modiste.flows import begin, go_on
+
     if resume is None:
-        run = _begin(folder, manifest, recipe, changes, (devices, accelerator))
+        assert manifest is not None  # run_folder saw to it
+        run = begin(folder, manifest, recipe, changes, (devices, accelerator))
     else:
-        run = _go_on(folder, (devices, accelerator))
+        run = go_on(folder, (devices, accelerator))
     if _first_process():
         _finish(run, "val", as_json=as_json)
 
@@ -173,7 +163,7 @@ def evaluate(
     opened = Run.read(run)
     photos = None
     if manifest is not None:
-        data = _data(
+        data = data_assignments(
             label_columns=labels and labels.split(","),
             delimiter=delimiter,
             image_column=image_column,
@@ -214,9 +204,11 @@ def tag(
     from modiste.tag import as_record, choose_format, find_photos, write_tags
     from modiste.terminal import counting, watched
 
+    if as_json and (kind or output):
+        raise UsageError.expected("--json alone", "-o or --format beside it", "-o tags.jsonl without --json")
     chosen = choose_format(kind, output)
     predictor = load(model, views=views, threshold=threshold)
-    config = DataConfig(image_column=image_column, root=root)
+    config = DataConfig(image_column=image_column, root=root, label_columns=())  # labels are not read
     ids, paths = find_photos(photos, predictor.labels, config)
     with counting("tagging") as progress:
         predictions = watched(predictor.stream(paths), len(paths), progress)
@@ -241,6 +233,7 @@ def demo(
     as in the JD AI Fashion Challenge. Run again to go on where it stopped.
     """
     from modiste.demo import prepare, tag_some
+    from modiste.flows import begin, go_on
     from modiste.report import DRAWN
     from modiste.terminal import console, counting
 
@@ -248,7 +241,7 @@ def demo(
     with counting("drawing") as progress:
         manifest = prepare(output, progress)
     folder = output / "run"
-    run = _go_on(folder) if folder.exists() else _begin(folder, manifest, "demo", [])
+    run = go_on(folder) if folder.exists() else begin(folder, manifest, "demo", [])
     _finish(run, "test", as_json=as_json)
     for line in tag_some(output):
         console.print(line)
@@ -258,57 +251,17 @@ def main() -> None:
     """Entry point: run a command, and turn errors into one sentence and an exit code."""
     try:
         app()
-    except ModisteError as error:
+    except (ModisteError, OSError) as raised:  # OSError: a file that may not be read, a full disk behind stdout
+        error = raised if isinstance(raised, ModisteError) else _system_error(raised)
         if _first_process():
             print(f"modiste: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(error.exit_code)
 
 
-def _assignments(values: dict[str, Any]) -> list[str]:
-    return [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in values.items() if value is not None]
-
-
-def _data(**values: Any) -> list[str]:
-    return _assignments({f"data.{key}": value for key, value in values.items()})
-
-
-def _run_folder(manifest: Path | None, output: Path | None, resume: Path | None) -> Path:
-    if (manifest is None) == (resume is None):
-        got = "neither" if manifest is None else "both"
-        raise UsageError.expected("MANIFEST or --resume RUN", got, "modiste train photos.csv -o runs/first")
-    folder = resume or output
-    if folder is None:
-        raise UsageError.expected("-o RUN", "none", "-o runs/first")
-    return folder
-
-
-def _begin(
-    folder: Path, manifest: Path | None, recipe: str, changes: list[str], on: tuple[int | None, str] = (None, "auto")
-) -> Run:
-    from modiste.config import Recipe
-    from modiste.job import make_fabric
-    from modiste.manifest import Manifest
-    from modiste.training import train
-
-    assert manifest is not None
-    settings = Recipe.read(recipe).replace(changes)
-    photos = Manifest.read(manifest, settings.data)
-    return train(settings, photos, folder, fabric=make_fabric(settings, *on), monitor=_monitor(folder))
-
-
-def _go_on(folder: Path, on: tuple[int | None, str] = (None, "auto")) -> Run:
-    from modiste.bundle import Run
-    from modiste.job import make_fabric
-    from modiste.training import resume
-
-    return resume(folder, fabric=make_fabric(Run.read(folder).recipe, *on), monitor=_monitor(folder))
-
-
-def _monitor(folder: Path) -> Monitor:
-    from modiste.monitor import Monitors, TensorBoard
-    from modiste.terminal import TerminalMonitor
-
-    return Monitors([TerminalMonitor(), TensorBoard(folder / "tensorboard")])
+def _system_error(error: OSError) -> ModisteError:
+    return StorageError.expected(
+        "the files and the output to be usable", f"'{error}'", "another path, or freeing space"
+    )
 
 
 def _finish(run: Run, split: str, *, as_json: bool, **options: Any) -> None:

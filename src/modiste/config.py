@@ -32,6 +32,7 @@ class DataConfig(_Frozen):
     image_column: str | None = None
     split_column: str | None = None
     group_column: str | None = None  # photos of one product or person, never in two splits
+    stratify_columns: tuple[str, ...] = ()  # evened out between splits beside the labels
     fold_column: str | None = None
     fold: int | None = None  # with folds: this one validates, the others train
     root: str | None = None  # folder that relative photo paths start from; else the manifest's own
@@ -240,8 +241,9 @@ def _recipe_error(source: str, error: ValidationError) -> RecipeError:
         return RecipeError.expected(f"known keys in {source}", f"'{key}'", f"one of {known}")
     if first["type"] == "missing":
         return RecipeError.expected(f"'{key}' in {source}", "nothing", "adding it")
-    got = f"{first['input']!r} ({first['msg']})"
-    return RecipeError.expected(f"'{key or 'recipe'}' in {source} to be valid", got, "a value from docs/recipes.md")
+    got = f"{first['input']!r} ({first['msg']})" if key else first["msg"].removeprefix("Value error, ")
+    want = f"'{key}' in {source} to be valid" if key else f"{source} to be valid"
+    return RecipeError.expected(want, got, "a value from docs/recipes.md")
 
 
 def _keys(loc: tuple[int | str, ...]) -> list[str]:

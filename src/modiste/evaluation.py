@@ -108,12 +108,15 @@ def _write_predictions(run: Run, split: str, part: Manifest, probs: np.ndarray, 
     frame = pl.DataFrame({"photo": photos, "error": errors}, schema={"photo": pl.String, "error": pl.String})
     columns = [pl.Series(f"prob.{label}", probs[:, k]) for k, label in enumerate(run.labels.ids)]
     columns += [pl.Series(f"target.{label}", part.targets[:, k]) for k, label in enumerate(run.labels.ids)]
-    with replacing(run.folder / f"predictions-{split}.parquet") as temporary:
+    with replacing(run.folder / f"predictions-{split}.parquet", pl.exceptions.ComputeError) as temporary:
         frame.with_columns(columns).write_parquet(temporary)
 
 
 def _write_metrics(run: Run, evaluation: Evaluation) -> None:
     path = run.folder / "metrics.json"
-    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    try:
+        known = dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    except (ValueError, TypeError) as error:
+        raise RunError.expected(f"{path} to be a JSON object", f"'{error}'", "removing it") from error
     known[evaluation.split] = summary(evaluation)
     write_text(path, json.dumps(known, ensure_ascii=False, indent=1) + "\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -66,10 +67,25 @@ class Job:
 
 
 def make_fabric(recipe: Recipe, devices: int | None = None, accelerator: str = "auto") -> Fabric:
-    """Devices, precision and processes; `torchrun` is recognised by its environment variables."""
-    processes = devices or ("auto" if torch.cuda.is_available() else 1)
-    strategy = "ddp" if devices and devices > 1 else "auto"
-    return Fabric(accelerator=accelerator, devices=processes, strategy=strategy, precision=recipe.train.precision)
+    """Devices, precision and processes; `torchrun` is recognised by its environment variables.
+
+    Args:
+        recipe: its `train.precision`.
+        devices: processes on this machine; None takes torchrun's, else all GPUs, else one.
+        accelerator: "auto", "cpu", "cuda" or "mps".
+    """
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", devices or 0))
+    everywhere = int(os.environ.get("WORLD_SIZE", here))
+    strategy = "ddp" if everywhere > 1 else "auto"
+    processes = here or ("auto" if torch.cuda.is_available() and accelerator != "cpu" else 1)
+    nodes = everywhere // here if here else 1
+    return Fabric(
+        accelerator=accelerator,
+        strategy=strategy,
+        devices=processes,
+        num_nodes=nodes,
+        precision=recipe.train.precision,
+    )
 
 
 def make_job(fabric: Fabric, run: Run, parts: dict[str, Manifest], model: Tagger, monitor: Monitor | None) -> Job:
@@ -92,6 +108,7 @@ def save(job: Job, optimizer: torch.optim.Optimizer | None) -> None:
             "position": asdict(job.at),
             "model": job.model.state_dict(),
             "average": None if job.average is None else job.average.state_dict(),
+            "precision": job.fabric.strategy.precision.state_dict(),  # the loss scale of 16-mixed
             "optimizer": None if optimizer is None else optimizer.state_dict(),
         }
     )
@@ -135,6 +152,6 @@ def trainable_parts(manifest: Manifest) -> dict[str, Manifest]:
             raise PhotoError.expected(
                 f"photo {missing[0]} to exist",
                 f"{len(missing)} of {len(part)} photos missing",
-                "--root FOLDER that the paths start from, or modiste fetch",
+                "--root FOLDER that the paths start from",
             )
     return parts

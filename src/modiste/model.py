@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from modiste.backbones import coarse_groups, create_backbone, published
 from modiste.config import ModelConfig
-from modiste.errors import RecipeError
+from modiste.errors import RecipeError, WeightsError
 
 Unlock = Literal["none", "all"] | int
 Statistics = Literal["updated", "locked"]
@@ -44,9 +44,20 @@ class Tagger(nn.Module):
 
     @classmethod
     def from_state(cls, config: ModelConfig, state: dict[str, Tensor]) -> Self:
-        """The network that a run folder's `model.safetensors` holds."""
+        """The network that a run folder's `model.safetensors` holds.
+
+        Raises:
+            WeightsError: it is another network than `config` describes.
+        """
         model = cls(config.model_copy(update={"weights": "none"}), len(state["head.bias"]))
-        model.load_state_dict(state, strict=True)
+        try:
+            model.load_state_dict(state, strict=True)
+        except RuntimeError as error:
+            raise WeightsError.expected(
+                f"model.safetensors to fit the backbone {config.backbone} of recipe.toml",
+                "other tensors",
+                "the recipe.toml that it was trained with",
+            ) from error
         return model
 
     def forward(self, photos: Tensor) -> Tensor:

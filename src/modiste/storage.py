@@ -14,16 +14,23 @@ _WRITING = ".writing-"
 
 
 @contextmanager
-def replacing(path: Path | str) -> Iterator[Path]:
+def replacing(path: Path | str, *unwritable: type[Exception]) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` when the block ends without error.
 
     The temporary file is in the same folder, so that the rename is atomic, and is removed if
     anything goes wrong; what stood under `path` before then stays as it was.
 
+    Args:
+        path: a file, or where none is yet.
+        unwritable: what the writer raises besides OSError where the disk is full.
+
     Raises:
-        StorageError: the folder can't be written or the disk is full.
+        StorageError: the folder can't be written, the disk is full, or `path` is a folder or device.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():  # a rename would replace a device such as /dev/stdout
+        got = "a folder" if path.is_dir() else "a device"
+        raise StorageError.expected(f"{path} to be a file", got, "another path")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f"{_WRITING}{path.stem[:100]}.", suffix=path.suffix, dir=path.parent)
@@ -31,13 +38,14 @@ def replacing(path: Path | str) -> Iterator[Path]:
     except OSError as error:
         raise _not_written(path, error) from error
     temporary = Path(name)
+    failures: tuple[type[Exception], ...] = (OSError, *unwritable)
     try:
         yield temporary
         temporary.chmod(0o666 & ~_umask())  # mkstemp made it private
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())  # else a power cut may leave an empty file under the final name
         temporary.replace(path)
-    except OSError as error:
+    except failures as error:
         raise _not_written(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
@@ -55,8 +63,8 @@ def remove_unfinished(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _not_written(path: Path, error: OSError) -> StorageError:
-    why = error.strerror or str(error)
+def _not_written(path: Path, error: Exception) -> StorageError:
+    why = getattr(error, "strerror", None) or str(error)
     return StorageError.expected(f"{path} to be written", f"'{why}'", "freeing space or another folder")
 
 

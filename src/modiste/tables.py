@@ -110,7 +110,7 @@ def write_table(frame: pl.DataFrame, path: Path) -> None:
         raise ManifestError.expected(
             "a manifest to be written as .csv, .tsv, .parquet or .jsonl", f"'{path.name}'", "one of these suffixes"
         )
-    with replacing(path) as temporary:
+    with replacing(path, pl.exceptions.ComputeError) as temporary:
         if suffix == ".parquet":
             frame.write_parquet(temporary)
         elif suffix == ".jsonl":

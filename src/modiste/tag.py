@@ -94,7 +94,7 @@ def write_tags(
     if path is None:
         _WRITERS[kind](sys.stdout, ids, watched(), labels)
         return errors
-    with replacing(path) as temporary:
+    with replacing(path, pl.exceptions.ComputeError) as temporary:
         if kind == "parquet":
             _write_parquet(temporary, ids, watched(), labels)
         else:

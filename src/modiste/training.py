@@ -61,7 +61,7 @@ def train(
     data = recipe.data
     if data.fold is not None:
         manifest = manifest.with_fold(data.fold)
-    manifest = manifest.with_split(data.val_fraction, data.test_fraction, recipe.seed)
+    manifest = manifest.with_split(data.val_fraction, data.test_fraction, recipe.seed, data.stratify_columns)
     parts = trainable_parts(manifest)
     torch.manual_seed(recipe.seed)
     model = Tagger(recipe.model, len(manifest.labels))
@@ -88,7 +88,7 @@ def resume(folder: Path, *, fabric: Fabric | None = None, monitor: Monitor | Non
     if fabric.is_global_zero:
         remove_unfinished(folder)
     checkpoint = run.read_checkpoint()
-    if checkpoint is None and (folder / "model.safetensors").is_file():
+    if checkpoint is None and run.epochs() >= epochs and (folder / "model.safetensors").is_file():
         return run
     torch.manual_seed(run.recipe.seed)
     weights = {} if checkpoint is None else {"weights": "none"}
@@ -100,6 +100,7 @@ def resume(folder: Path, *, fabric: Fabric | None = None, monitor: Monitor | Non
         if job.average is not None:
             job.average.load_state_dict(checkpoint["average"])
         job.optimizer_state = checkpoint["optimizer"]
+        fabric.strategy.precision.load_state_dict(checkpoint["precision"])
         if len(job.at.history) > epochs:
             raise RunError.expected(f"{folder} to have {epochs} epochs at most", len(job.at.history), "a new run")
     return _run(job)
@@ -180,7 +181,7 @@ def _follow(job: Job, step: int) -> None:
     share = 1 - min(job.recipe.train.average, (1 + step) / (10 + step))
     for kept, now in zip(job.average.state_dict().values(), job.model.state_dict().values(), strict=True):
         if kept.is_floating_point():
-            kept.lerp_(now, share)
+            kept.lerp_(now.to(kept.dtype), share)
         else:
             kept.copy_(now)
 
@@ -202,11 +203,11 @@ def _validate(job: Job, stage: Stage, lr: float) -> None:
     }
     at.history.append(row)
     if job.fabric.is_global_zero:
-        if map_ > at.best:
+        if epoch == 0 or map_ > at.best:  # the first, so that there are weights even where mAP is nan
             job.run.write_weights(job.best_model.state_dict())
         job.run.write_history(at.history)
         plot_history(at.history, job.run.folder / "curves.png")
-    at.best = max(at.best, map_)
+    at.best = float(np.fmax(at.best, map_))
     job.monitor.epoch(row)
 
 

@@ -1,0 +1,63 @@
+"""Options that several commands share, as types, and what becomes of them."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from modiste.errors import UsageError
+
+_DATA = "Reading the manifest"
+Labels = Annotated[str | None, typer.Option("--labels", help="Label columns, comma separated.", rich_help_panel=_DATA)]
+LabelFile = Annotated[
+    str | None,
+    typer.Option("--label-set", help="'jd2018' or a TOML/JSON file of labels.", rich_help_panel=_DATA),
+]
+Delimiter = Annotated[
+    Literal[",", ";", "|", " "] | None,
+    typer.Option(help="Between the labels of a list column: , ; | or a space.", rich_help_panel=_DATA),
+]
+ImageColumn = Annotated[str | None, typer.Option(help="Column of photo paths.", rich_help_panel=_DATA)]
+SplitColumn = Annotated[str | None, typer.Option(help="Column of train, val, test.", rich_help_panel=_DATA)]
+GroupColumn = Annotated[
+    str | None,
+    typer.Option(help="Column of products or people; a group never straddles splits.", rich_help_panel=_DATA),
+]
+FoldColumn = Annotated[str | None, typer.Option(help="Column of fold numbers.", rich_help_panel=_DATA)]
+Fold = Annotated[int | None, typer.Option(help="Fold that validates; the others train.", rich_help_panel=_DATA)]
+Root = Annotated[str | None, typer.Option(help="Folder that relative paths start from.", rich_help_panel=_DATA)]
+Views = Annotated[
+    Literal["one", "flip", "flip+translate"] | None,
+    typer.Option(help="Test-time augmentation. Default: the recipe's."),
+]
+Threshold = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help="One probability for all labels. Default: the run's thresholds."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+def assignments(values: dict[str, Any]) -> list[str]:
+    """Recipe assignments of the values that are given."""
+    return [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in values.items() if value is not None]
+
+
+def data_assignments(**values: Any) -> list[str]:
+    """Assignments to the recipe's data section."""
+    return assignments({f"data.{key}": value for key, value in values.items()})
+
+
+def run_folder(manifest: Path | None, output: Path | None, resume: Path | None) -> Path:
+    """The folder that training is about.
+
+    Raises:
+        UsageError: the arguments name none, or a new and an old run at once.
+    """
+    if (manifest is None) == (resume is None):
+        got = "neither" if manifest is None else "both"
+        raise UsageError.expected("MANIFEST or --resume RUN", got, "modiste train photos.csv -o runs/first")
+    folder = resume or output
+    if folder is None:
+        raise UsageError.expected("-o RUN", "none", "-o runs/first")
+    return folder
