@@ -256,7 +256,7 @@ def test_missing_and_broken_photos_are_named(drawn, tiny, tmp_path):
     with pytest.raises(PhotoError, match=victim.name):
         train(Recipe.read(tiny).replace(["train.workers=1"]), manifest, tmp_path / "broken")
     victim.unlink()
-    with pytest.raises(PhotoError, match=rf"{victim.name} to exist, but got 1 of \d+ photos missing"):
+    with pytest.raises(ManifestError, match=rf"1 of \d+ missing, first .*{victim.name}"):
         train(Recipe.read(tiny), manifest, tmp_path / "missing")
     assert not (tmp_path / "missing").exists()
 
@@ -268,4 +268,22 @@ def test_a_batch_that_does_not_divide_is_refused(drawn, tiny, tmp_path):
     )  # fmt: skip
     assert done.returncode == 2
     assert "train.batch_size=20" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_broken_photo_of_one_process_is_named_once_by_all(split, drawn, tiny, tmp_path):
+    shutil.copytree(drawn.parent, tmp_path / "data")
+    victim = Manifest.read(tmp_path / "data/labels.csv").part(split).photo(7)
+    victim.write_bytes(b"no photo")
+    arguments = ["train", str(tmp_path / "data/labels.csv"), "--recipe", str(tiny), "-o", str(tmp_path / "run")]
+    done = subprocess.run(
+        [*MODISTE, *arguments, "--devices", "3", "--accelerator", "cpu"],
+        check=False, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert [line for line in done.stderr.splitlines() if line.startswith("modiste: ")] == [
+        line for line in done.stderr.splitlines() if victim.name in line
+    ]
+    assert done.stderr.count(victim.name) == 1
     assert "Traceback" not in done.stderr

@@ -26,7 +26,7 @@ from typing import Any, Self
 
 import polars as pl
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -100,7 +100,8 @@ class Run:
     def write_weights(self, state: dict[str, Tensor]) -> None:
         """Write `model.safetensors`, atomically."""
         with replacing(self.folder / "model.safetensors", SafetensorError) as temporary:
-            save_file({key: value.contiguous() for key, value in state.items()}, temporary)
+            tensors = {key: value.contiguous() for key, value in state.items()}
+            save_file(tensors, temporary, {"labels": json.dumps(self.labels.ids, ensure_ascii=False)})
 
     def read_weights(self) -> dict[str, Tensor]:
         """Read `model.safetensors`.
@@ -111,16 +112,17 @@ class Run:
         path = self.folder / "model.safetensors"
         try:
             state = load_file(path)
-            outputs = len(state["head.bias"])
-        except (OSError, SafetensorError, KeyError) as error:
+            with safe_open(path, "pt") as file:
+                outputs = json.loads(file.metadata()["labels"])
+        except (OSError, SafetensorError, KeyError, TypeError) as error:
             removing = "removing it and then " if path.is_file() else ""
             raise RunError.expected(
                 f"{path} to hold the best weights", f"'{error}'", f"{removing}modiste train --resume {self.folder}"
             ) from error
-        if outputs != len(self.labels):
+        if tuple(outputs) != self.labels.ids:
             raise RunError.expected(
-                f"{path} to have {len(self.labels)} outputs, as labels.json has labels",
-                f"{outputs}",
+                f"{path} to be about the labels of labels.json, in their order",
+                f"{len(outputs)} labels, {', '.join(outputs[:3])}...",
                 "the labels.json that this model was trained with",
             )
         return state

@@ -113,17 +113,13 @@ def train(
         fold=fold,
         root=root,
     )
-    given = {"model.backbone": backbone, "model.weights": weights, "seed": seed}
-    changes = assignments(given) + data + (assign or [])
+    changes = assignments({"model.backbone": backbone, "model.weights": weights, "seed": seed}) + data + (assign or [])
     if resume is not None and (changes or output or recipe != "quick"):
         raise UsageError.expected("--resume RUN alone", "settings beside it", "a new run with -o")
     from modiste.flows import begin, go_on
 
-    if resume is None:
-        assert manifest is not None  # run_folder saw to it
-        run = begin(folder, manifest, recipe, changes, (devices, accelerator))
-    else:
-        run = go_on(folder, (devices, accelerator))
+    on = (devices, accelerator)
+    run = go_on(folder, on) if manifest is None else begin(folder, manifest, recipe, changes, on)
     if _first_process():
         _finish(run, "val", as_json=as_json)
 

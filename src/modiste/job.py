@@ -128,12 +128,27 @@ def check_batch(recipe: Recipe, fabric: Fabric) -> None:
         )
 
 
+def raise_together(fabric: Fabric, error: PhotoError | None) -> None:
+    """Raise on every process what one of them met, so that none waits for the others for ever.
+
+    Raises:
+        PhotoError: some process met one.
+    """
+    if fabric.world_size > 1:
+        met = fabric.all_reduce(torch.tensor(float(error is not None), device=fabric.device), reduce_op="sum")
+        if met:
+            sentences: list[str | None] = [None] * fabric.world_size
+            torch.distributed.all_gather_object(sentences, None if error is None else str(error))
+            error = PhotoError(next(sentence for sentence in sentences if sentence is not None))
+    if error is not None:
+        raise error
+
+
 def trainable_parts(manifest: Manifest) -> dict[str, Manifest]:
     """The photos of "train" and "val".
 
     Raises:
-        ManifestError: a part is empty, or a label has no positive training photo.
-        PhotoError: photos are missing.
+        ManifestError: a part is empty, a label has no positive training photo, or photos are missing.
     """
     parts = {name: manifest.part(name) for name in ("train", "val")}
     without = (parts["train"].targets == 1).sum(axis=0) == 0
@@ -149,9 +164,9 @@ def trainable_parts(manifest: Manifest) -> dict[str, Manifest]:
             raise ManifestError.expected(f"known labels in {manifest.source}", "none", "--labels COLUMN")
         missing = [part.photo(k) for k in range(len(part)) if not part.photo(k).is_file()]
         if missing:
-            raise PhotoError.expected(
-                f"photo {missing[0]} to exist",
-                f"{len(missing)} of {len(part)} photos missing",
+            raise ManifestError.expected(
+                f"the photos of {manifest.source} to exist",
+                f"{len(missing)} of {len(part)} missing, first {', '.join(map(str, missing[:3]))}",
                 "--root FOLDER that the paths start from",
             )
     return parts

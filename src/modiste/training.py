@@ -25,7 +25,7 @@ from modiste.bundle import Run
 from modiste.config import Recipe, Stage
 from modiste.dataset import TrainingPhotos, global_batches, make_loader, steps_an_epoch
 from modiste.errors import PhotoError, RunError, TrainingError
-from modiste.job import Job, Position, check_batch, make_fabric, make_job, save, trainable_parts
+from modiste.job import Job, Position, check_batch, make_fabric, make_job, raise_together, save, trainable_parts
 from modiste.manifest import Manifest
 from modiste.metrics import mean_average_precision, mean_log_loss
 from modiste.model import Tagger, forward_function
@@ -49,8 +49,8 @@ def train(
         monitor: told of steps and epochs; on the first process only.
 
     Raises:
-        ManifestError: an empty split, or a label without a positive training photo.
-        PhotoError: a photo is missing or can't be read.
+        ManifestError: an empty split, a label without a positive training photo, or photos that are missing.
+        PhotoError: a photo can't be read.
         RunError: the folder exists.
         TrainingError: the loss is not finite.
         WeightsError: the pretrained weights are missing or don't fit.
@@ -151,8 +151,7 @@ def _run_epoch(
     earlier, began = at.seconds, time.monotonic()
     job.model.train()
     for batch in make_loader(photos, epoch, mine, recipe.train.workers):
-        if isinstance(batch, PhotoError):
-            raise batch
+        raise_together(fabric, batch if isinstance(batch, PhotoError) else None)
         lr = learning_rate(stage, at.epoch * len(batches) + at.step, stage.epochs * len(batches))
         set_learning_rate(optimizer, lr)
         _seed_step(recipe.seed, epoch * len(batches) + at.step, fabric.global_rank)
@@ -218,10 +217,11 @@ def _probs(job: Job, part: Manifest) -> np.ndarray:
     job.best_model.eval()
     predictor = Predictor(forward_function(job.best_model), part.labels, recipe.image, job.run.thresholds, readers=2)
     mine = np.full((-(-len(part) // world), len(part.labels)), np.nan, dtype=np.float32)
+    error = None
     for k, prediction in enumerate(predictor.stream(part.photo(row) for row in range(rank, len(part), world))):
-        if prediction.error is not None:
-            raise PhotoError(prediction.error)
         mine[k] = prediction.probs
+        error = error or (prediction.error and PhotoError(prediction.error)) or None
+    raise_together(job.fabric, error)
     gathered: Any = job.fabric.all_gather(torch.from_numpy(mine))
     everyone: np.ndarray = gathered.cpu().numpy().reshape(world, *mine.shape)
     return everyone.transpose(1, 0, 2).reshape(-1, mine.shape[1])[: len(part)]
