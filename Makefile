@@ -32,7 +32,7 @@ docs: setup
 # Newest versions that pyproject.toml allows, tried in an environment of their own, then written down.
 lock:
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
-	.venv-lock/bin/python -m pip install --quiet '.[train,dev]' 'hatchling>=1.27'
+	.venv-lock/bin/python -m pip install --quiet '.[train,dev]'
 	.venv-lock/bin/python -m pip freeze --exclude modiste | sed -E 's/\+cpu$$//' | grep -v -E '^(nvidia-|cuda-|triton)' > requirements.lock
 	rm -rf .venv-lock
 
