@@ -52,6 +52,9 @@ def make_run(folder: Path) -> None:
         resume(folder, monitor=TerminalMonitor())
         return
     table = pl.read_csv(DATA / "data/ccp/labels.csv")
+    never = [tag for tag in table.columns[2:] if table[tag].sum() == 0]  # nothing to learn or to measure
+    print(f"tags without any positive, left out: {', '.join(never)}", file=sys.stderr)
+    table = table.drop(never)
     groups = group_near_duplicates([DATA / "data/ccp" / file for file in table["file"]])
     print(f"{len(groups)} photos in {len(set(groups.tolist()))} groups", file=sys.stderr)
     grouped = folder.with_name("ccp-grouped.csv")

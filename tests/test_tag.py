@@ -51,7 +51,7 @@ def test_every_format_holds_scores_labels_and_errors(kind, trained, folder, tmp_
         rows = [
             {"photo": r["photo"], "labels": r["labels"].split("|") if r["labels"] else [], "error": r["error"] or None,
              "scores": {label: float(r[label]) for label in JD.ids if r[label]}}
-            for r in csv.DictReader(out.open(encoding="utf-8"))
+            for r in csv.DictReader(out.read_text(encoding="utf-8").splitlines())
         ]  # fmt: skip
     elif kind == "jsonl":
         rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]

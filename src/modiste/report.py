@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -21,14 +21,16 @@ from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
 from modiste import images
-from modiste.bundle import Run
 from modiste.errors import PhotoError, UsageError
-from modiste.evaluation import Evaluation
 from modiste.labels import LabelSet
 from modiste.metrics import Scores, mean_log_loss
 from modiste.plots import DPI, MOST_LABELS, Result, plot_curves, plot_history, plot_labels, plot_matrix, printable
 from modiste.storage import write_text
 from modiste.thresholds import Thresholds
+
+if TYPE_CHECKING:  # both need torch, a report does not
+    from modiste.bundle import Run
+    from modiste.evaluation import Evaluation
 
 DRAWN = "The pictures are drawn, not photographed: these scores say nothing about real photos."
 _MOST_PAIRS = 15  # rows of a table of confusions

@@ -11,7 +11,6 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
-    SpinnerColumn,
     Task,
     TextColumn,
     TimeElapsedColumn,
@@ -24,7 +23,7 @@ from modiste.evaluation import Evaluation
 from modiste.monitor import Monitor, Row
 from modiste.predict import Prediction
 
-console = Console(stderr=True, highlight=False)
+console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 class _Rate(ProgressColumn):
@@ -34,14 +33,15 @@ class _Rate(ProgressColumn):
         """Rate of `task`, scaled from steps to photos where it says how many a step has."""
         speed = task.finished_speed or task.speed
         scale = task.fields.get("photos", 1)
-        return Text("" if speed is None else f"{speed * scale:,.1f} photos/s", style="progress.data.speed")
+        return Text(
+            "" if speed is None else f"{speed * scale:,.1f} photos/s", style="progress.data.speed", no_wrap=True
+        )
 
 
 def _bar() -> Progress:
     return Progress(
-        SpinnerColumn(),
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=16),
         MofNCompleteColumn(),
         _Rate(),
         TimeElapsedColumn(),
@@ -84,7 +84,6 @@ class TerminalMonitor(Monitor):
             f"epoch {row['epoch']:>3}/{self.epochs}  {row['stage']:<10} loss {row['loss']:.4f}  "
             f"val loss {row['val_loss']:.4f}  val mAP {row['val_map']:.4f}  "
             f"{row['photos_per_second']:.1f} photos/s  {row['seconds']:.0f} s",
-            soft_wrap=True,
         )
 
     def note(self, sentence: str) -> None:
@@ -109,9 +108,7 @@ def print_scores(evaluation: Evaluation) -> None:
     """A table of the scores beside their baselines, on stdout."""
     scores = evaluation.scores
     columns = {evaluation.split: scores, **scores.baselines}
-    table = Table(
-        title=f"{scores.photos} photos, views: {evaluation.views}, thresholds: {evaluation.thresholds.source}"
-    )
+    table = Table(title=f"{scores.photos} photos, views: {evaluation.views}")
     table.add_column("score")
     for name in columns:
         table.add_column(name, justify="right")
