@@ -2,7 +2,7 @@
 
 glibc gives every block above 32 MiB at most straight back to the kernel. A training step frees and
 takes gigabytes of activations, so each step faults all its pages in again: on 2 cores this cost up to
-half of the training time of MobileNetV2 (82 against 46 ms a photo at 256 px, batch 32;
+half of the training time of MobileNetV2 (105 against 55 ms a photo at 256 px, batch 32;
 benchmarks/memory.py). The price is that the process stays at its peak size.
 """
 
