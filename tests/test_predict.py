@@ -88,3 +88,21 @@ def test_reading_ahead_is_bounded(photos):
     stream = predictor().stream(sources)
     next(stream)
     assert len(taken) < 20
+
+
+@pytest.mark.parametrize("shape", [(40, 40), (40, 40, 4), (0, 40, 3)])
+def test_an_array_that_is_no_photo_is_an_error_of_its_own(shape, photos):
+    said = list(predictor().stream([photos[0], np.zeros(shape, np.uint8), np.zeros((4, 4, 3)), photos[1]]))
+    assert [p.error is not None for p in said] == [False, True, True, False]
+
+
+def test_a_manifest_in_another_label_order_is_refused(trained):
+    from modiste.bundle import Run
+    from modiste.errors import RunError
+    from modiste.evaluation import evaluate
+    from modiste.manifest import Manifest
+
+    own = Run.read(trained).manifest()
+    turned = LabelSet.free("turned", own.labels.ids[::-1])
+    with pytest.raises(RunError, match="in order, but got ethnic"):
+        evaluate(trained, "val", manifest=Manifest(turned, own.frame, own.targets[:, ::-1], own.root, own.source))

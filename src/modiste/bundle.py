@@ -61,6 +61,7 @@ class Run:
             RunError: the folder exists and isn't empty.
             StorageError: it can't be written.
         """
+        folder = folder.absolute()
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise RunError.expected(
                 f"{folder} to be a new folder", "one that exists", f"--resume {folder}, or another -o"

@@ -166,7 +166,9 @@ def evaluate(
             split_column=split_column,
             root=root,
         )
-        photos = Manifest.read(manifest, opened.recipe.replace(data).data, opened.labels)
+        training_only = {"group_column": None, "fold_column": None, "stratify_columns": (), "root": root}
+        settings = opened.recipe.replace(data).data.model_copy(update=training_only)
+        photos = Manifest.read(manifest, settings, opened.labels)
     _finish(opened, split, manifest=photos, views=views, threshold=threshold, as_json=as_json)
 
 

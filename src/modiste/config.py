@@ -31,7 +31,7 @@ class DataConfig(_Frozen):
     delimiter: Literal[",", ";", "|", " "] | None = None  # of list columns
     image_column: str | None = None
     split_column: str | None = None
-    group_column: str | None = None  # photos of one product or person, never in two splits
+    group_column: str | None = None  # photos of one product or person, never dealt into two splits
     stratify_columns: tuple[str, ...] = ()  # evened out between splits beside the labels
     fold_column: str | None = None
     fold: int | None = None  # with folds: this one validates, the others train

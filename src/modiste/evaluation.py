@@ -70,6 +70,11 @@ def evaluate(
     run = Run.read(Path(folder))
     own = run.manifest()
     part = own if manifest is None else manifest
+    if part.labels.ids != run.labels.ids:
+        got = ", ".join(part.labels.ids[:3])
+        raise RunError.expected(
+            f"a manifest of the labels of {folder}, in order", got, "Manifest.read(path, labels=...)"
+        )
     part = part if split == "all" else part.part(split)
     predictor = load(folder, views=views, threshold=threshold)
     predictions = []

@@ -17,7 +17,7 @@ from lightning_fabric import Fabric
 
 from modiste.bundle import Run
 from modiste.config import Recipe
-from modiste.errors import ManifestError, PhotoError, TrainingError
+from modiste.errors import ManifestError, PhotoError, TrainingError, UsageError
 from modiste.labels import UNKNOWN
 from modiste.losses import Loss, make_loss
 from modiste.manifest import Manifest
@@ -73,19 +73,25 @@ def make_fabric(recipe: Recipe, devices: int | None = None, accelerator: str = "
         recipe: its `train.precision`.
         devices: processes on this machine; None takes torchrun's, else all GPUs, else one.
         accelerator: "auto", "cpu", "cuda" or "mps".
+
+    Raises:
+        UsageError: the machine has no such devices.
     """
     here = int(os.environ.get("LOCAL_WORLD_SIZE", devices or 0))
     everywhere = int(os.environ.get("WORLD_SIZE", here))
     strategy = "ddp" if everywhere > 1 else "auto"
     processes = here or ("auto" if torch.cuda.is_available() and accelerator != "cpu" else 1)
     nodes = everywhere // here if here else 1
-    return Fabric(
-        accelerator=accelerator,
-        strategy=strategy,
-        devices=processes,
-        num_nodes=nodes,
-        precision=recipe.train.precision,
-    )
+    try:
+        return Fabric(
+            accelerator=accelerator,
+            strategy=strategy,
+            devices=processes,
+            num_nodes=nodes,
+            precision=recipe.train.precision,
+        )
+    except (RuntimeError, ValueError) as error:  # how Fabric says that there is no such device
+        raise UsageError.expected("devices that this machine has", f"'{error}'", "--accelerator auto") from error
 
 
 def make_job(fabric: Fabric, run: Run, parts: dict[str, Manifest], model: Tagger, monitor: Monitor | None) -> Job:

@@ -21,9 +21,6 @@ class Monitor:
     def epoch(self, row: Row) -> None:
         """An epoch has ended and been validated."""
 
-    def note(self, sentence: str) -> None:
-        """Something worth knowing that is not an error."""
-
     def end(self) -> None:
         """Training has ended, well or not."""
 
@@ -49,11 +46,6 @@ class Monitors(Monitor):
         for monitor in self.monitors:
             monitor.epoch(row)
 
-    def note(self, sentence: str) -> None:
-        """Tell all."""
-        for monitor in self.monitors:
-            monitor.note(sentence)
-
     def end(self) -> None:
         """Tell all."""
         for monitor in self.monitors:
@@ -70,7 +62,7 @@ class TensorBoard(Monitor):
         """Open the log; what a killed run wrote past `step` is superseded."""
         from torch.utils.tensorboard import SummaryWriter
 
-        self.writer = SummaryWriter(str(self.folder), purge_step=step + 1 if step else None)
+        self.writer = SummaryWriter(str(self.folder), purge_step=step + 1)
         self.at = step
 
     def step(self, step: int, stage: str, loss: float, lr: float, photos: int) -> None:

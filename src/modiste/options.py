@@ -22,7 +22,7 @@ ImageColumn = Annotated[str | None, typer.Option(help="Column of photo paths.", 
 SplitColumn = Annotated[str | None, typer.Option(help="Column of train, val, test.", rich_help_panel=_DATA)]
 GroupColumn = Annotated[
     str | None,
-    typer.Option(help="Column of products or people; a group never straddles splits.", rich_help_panel=_DATA),
+    typer.Option(help="Column of products or people; a group is never dealt into two splits.", rich_help_panel=_DATA),
 ]
 FoldColumn = Annotated[str | None, typer.Option(help="Column of fold numbers.", rich_help_panel=_DATA)]
 Fold = Annotated[int | None, typer.Option(help="Fold that validates; the others train.", rich_help_panel=_DATA)]

@@ -28,7 +28,7 @@ Forward = Callable[[np.ndarray], np.ndarray]
 SHIFT = 0.05  # of the side: how far the translated views move
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prediction:
     """What was said of one photo.
 
@@ -121,7 +121,7 @@ class Predictor:
         size, mode = self.image.size, self.image.mode
         try:
             if isinstance(source, np.ndarray):
-                photo = source
+                photo = _checked(source)
             elif isinstance(source, bytes):
                 photo = images.decode(source, name=_name(source), target=size)
             else:
@@ -147,6 +147,13 @@ def make_views(photos: np.ndarray, views: Views) -> Iterator[np.ndarray]:
             for down, right in ((0, 1), (0, -1), (1, 0), (-1, 0)):
                 top, left = step - down * step, step - right * step
                 yield padded[:, top : top + side.shape[1], left : left + side.shape[2]]
+
+
+def _checked(photo: np.ndarray) -> np.ndarray:
+    if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or 0 in photo.shape:
+        got = f"{photo.shape} {photo.dtype}"
+        raise PhotoError.expected("an array of shape (height, width, 3) and dtype uint8", got, "RGB bytes")
+    return photo
 
 
 def _batches(items: Iterable, size: int) -> Iterator[list]:

@@ -58,10 +58,10 @@ def _expand(argument: str) -> list[Path]:
         return found
     if path.exists() or not glob.has_magic(argument):
         return [path]  # a missing photo is an error of its own, beside the others
-    matched = sorted(Path(match) for match in glob.glob(argument, recursive=True))  # noqa: PTH207  Path has no absolute globs
+    matched = sorted(p for p in map(Path, glob.glob(argument, recursive=True)) if p.is_file())  # noqa: PTH207  Path has no absolute globs
     if not matched:
         raise UsageError.expected(f"files that match '{argument}'", "none", "another pattern")
-    return [photo for photo in matched if photo.is_file()]
+    return matched
 
 
 def choose_format(asked: Format | None, path: Path | None) -> Format:

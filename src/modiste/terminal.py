@@ -86,10 +86,6 @@ class TerminalMonitor(Monitor):
             f"{row['photos_per_second']:.1f} photos/s  {row['seconds']:.0f} s",
         )
 
-    def note(self, sentence: str) -> None:
-        """Leave a sentence above the bar."""
-        console.print(sentence)
-
     def end(self) -> None:
         """Take the bar away."""
         self.bar.stop()

@@ -85,11 +85,11 @@ def resume(folder: Path, *, fabric: Fabric | None = None, monitor: Monitor | Non
     fabric = fabric or make_fabric(run.recipe)
     fabric.launch()
     check_batch(run.recipe, fabric)
-    if fabric.is_global_zero:
-        remove_unfinished(folder)
     checkpoint = run.read_checkpoint()
     if checkpoint is None and run.epochs() >= epochs and (folder / "model.safetensors").is_file():
         return run
+    if fabric.is_global_zero:
+        remove_unfinished(folder)
     torch.manual_seed(run.recipe.seed)
     weights = {} if checkpoint is None else {"weights": "none"}
     model = Tagger(run.recipe.model.model_copy(update=weights), len(run.labels))
@@ -125,10 +125,10 @@ def _run(job: Job) -> Run:
 def _run_stage(job: Job, stage: Stage) -> None:
     job.model.unlock(stage.unlock, stage.batch_statistics)
     optimizer = make_optimizer(stage, job.model.parameters())
-    if job.optimizer_state is not None:
+    network, optimizer = job.fabric.setup(job.model, optimizer)
+    if job.optimizer_state is not None:  # after setup, which may change the parameters' dtype
         optimizer.load_state_dict(job.optimizer_state)
         job.optimizer_state = None
-    network, optimizer = job.fabric.setup(job.model, optimizer)
     photos = TrainingPhotos(job.parts["train"], job.recipe, stage.size or job.recipe.image.size)
     while job.at.epoch < stage.epochs:
         lr = _run_epoch(job, stage, photos, network, optimizer)
@@ -157,7 +157,7 @@ def _run_epoch(
         _seed_step(recipe.seed, epoch * len(batches) + at.step, fabric.global_rank)
         pixels, targets = (tensor.to(fabric.device, non_blocking=True) for tensor in batch)
         loss, known = job.loss(network(pixels), targets)
-        total_loss, total = fabric.all_reduce(torch.stack([loss.detach().double(), known.double()]), reduce_op="sum")
+        total_loss, total = fabric.all_reduce(torch.stack([loss.detach().float(), known.float()]), reduce_op="sum")
         mean = float(total_loss / total.clamp(min=1))
         _check_loss(mean, stage, at)
         optimizer.zero_grad()
@@ -187,6 +187,9 @@ def _follow(job: Job, step: int) -> None:
 
 def _validate(job: Job, stage: Stage, lr: float) -> None:
     at, part = job.at, job.parts["val"]
+    if job.fabric.world_size > 1:  # batch statistics are each process's own; the first one's are kept
+        for buffer in job.best_model.buffers():
+            torch.distributed.broadcast(buffer, 0)
     probs = _probs(job, part)
     map_ = mean_average_precision(part.targets, probs, part.labels).value
     epoch = len(at.history)
@@ -197,7 +200,9 @@ def _validate(job: Job, stage: Stage, lr: float) -> None:
         "loss": at.loss / max(at.known, 1.0),
         "val_loss": mean_log_loss(part.targets, probs),
         "val_map": map_,
-        "photos_per_second": at.step * job.recipe.train.batch_size / max(at.seconds, 1e-9),
+        "photos_per_second": at.step
+        * min(job.recipe.train.batch_size, len(job.parts["train"]))
+        / max(at.seconds, 1e-9),
         "seconds": at.seconds,
     }
     at.history.append(row)
