@@ -125,7 +125,7 @@ class Predictor:
             elif isinstance(source, bytes):
                 photo = images.decode(source, name=_name(source), target=size)
             else:
-                photo = images.read(Path(source), target=size)
+                return images.load(Path(source), size, mode)
             return images.resize(photo, size, mode)
         except PhotoError as error:
             return error
