@@ -13,7 +13,7 @@ from modiste.cli import app
 PAGE = Path(__file__).with_name("commands.md")
 HEAD = """# Commands
 
-Made by `make docs` from `src/modiste/cli.py`. Results go to stdout; progress and words go to stderr.
+Made by `make docs` from the command line itself. Results go to stdout; progress and words go to stderr.
 `--json` prints one JSON document instead of a table.
 
 | exit code | meaning |

@@ -50,6 +50,8 @@ ORDER = [
     "terminal",
     "flows",
     "options",
+    "answers",
+    "model_commands",
     "cli",
     "__main__",
     "__init__",

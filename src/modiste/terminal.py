@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import (
@@ -19,9 +20,11 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from modiste.evaluation import Evaluation
 from modiste.monitor import Monitor, Row
 from modiste.predict import Prediction
+
+if TYPE_CHECKING:  # needs torch
+    from modiste.evaluation import Evaluation
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
