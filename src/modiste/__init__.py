@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from modiste.config import Recipe
     from modiste.errors import ModisteError
     from modiste.evaluation import evaluate
+    from modiste.fetching import fetch
     from modiste.labels import LabelSet
+    from modiste.listing import Listing
     from modiste.loading import load
     from modiste.manifest import Manifest
     from modiste.predict import Prediction, Predictor
@@ -23,12 +25,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LabelSet",
+    "Listing",
     "Manifest",
     "ModisteError",
     "Prediction",
     "Predictor",
     "Recipe",
     "evaluate",
+    "fetch",
     "load",
     "resume",
     "train",
@@ -36,12 +40,14 @@ __all__ = [
 
 _HOME = {
     "LabelSet": "labels",
+    "Listing": "listing",
     "Manifest": "manifest",
     "ModisteError": "errors",
     "Prediction": "predict",
     "Predictor": "predict",
     "Recipe": "config",
     "evaluate": "evaluation",
+    "fetch": "fetching",
     "load": "loading",
     "resume": "training",
     "train": "training",

@@ -24,12 +24,17 @@ from modiste.tables import Table, words_table
 
 LABELS = 13
 # Tried in this order: what stands first is the narrower shape.
-_SHAPES = {
+SHAPES = {
     "fold,ID_l1_..._l13.jpg": r"^(?P<fold>\d+),(?P<path>(?P<id>[^,]+?)(?P<flags>(?:_[01]){13})\.\w+)$",
     "ID,URL,l1,...,l13": r"^(?P<id>[^,]+),(?P<url>\w+://.*?)(?P<flags>(?:,[01]){13})$",
     "ID,l1,...,l13": r"^(?P<id>[^,]+)(?P<flags>(?:,[01]){13})$",
     "ID,URL": r"^(?P<id>[^,]+),(?P<url>\w+://\S+)$",
 }
+
+
+def shape_of(line: str) -> str | None:
+    """The key of SHAPES whose pattern a first line has, without the blanks around it; None where it has none."""
+    return next((shape for shape, pattern in SHAPES.items() if re.match(pattern, line.strip())), None)
 
 
 def read_challenge(path: Path) -> Table | None:
@@ -44,13 +49,12 @@ def read_challenge(path: Path) -> Table | None:
     if not path.is_file() or path.suffix.lower() not in (".txt", ".csv", ""):
         return None
     with path.open(encoding="utf-8", errors="replace") as file:
-        first = file.readline().strip()
-    shape = next((shape for shape, pattern in _SHAPES.items() if re.match(pattern, first)), None)
+        shape = shape_of(file.readline())
     if shape is None:
         return None
     lines = pl.Series(path.read_text(encoding="utf-8", errors="replace").split("\n")).str.strip_chars()
     filled = (lines != "").arg_true()
-    fields = lines.gather(filled).str.extract_groups(_SHAPES[shape]).struct.unnest()
+    fields = lines.gather(filled).str.extract_groups(SHAPES[shape]).struct.unnest()
     wrong = fields["id"].is_null()
     if wrong.any():
         line = int(filled[int(wrong.arg_true()[0])])

@@ -112,6 +112,26 @@ class EvaluateConfig(_Frozen):
     threshold: Fraction = 0.5  # label = 1 where probability > threshold (paper)
 
 
+class FetchConfig(_Frozen):
+    """How photos are fetched."""
+
+    size: Annotated[int, Field(ge=16)] | None = None  # pixels of the shorter side after shrinking; None keeps the file
+    output: Literal["files", "webdataset", "parquet"] = "files"
+    shard_size: Annotated[int, Field(ge=1)] = 1000  # photos in one tar or Parquet file
+    workers: Annotated[int, Field(ge=1)] = 64  # requests at once, over all hosts
+    per_host: Annotated[int, Field(ge=1)] = 16  # requests at once to one host
+    rate: Positive | None = None  # requests a second to one host
+    connect_timeout: Positive = 10.0  # seconds to open a connection
+    read_timeout: Positive = 20.0  # seconds without a byte
+    total_timeout: Positive = 60.0  # seconds for one attempt, redirects included
+    retries: Annotated[int, Field(ge=0)] = 3  # further attempts after a failure that may heal
+    redirects: Annotated[int, Field(ge=0)] = 5
+    max_bytes: Annotated[int, Field(ge=1)] = 30_000_000  # of one photo's file
+    allow_private: bool = False  # fetch from loopback, private and link-local addresses
+    ignore_opt_out: bool = False  # fetch what its server asks not to be used for AI
+    user_agent: str = "modiste"
+
+
 class Recipe(_Frozen):
     """A whole run as a value.
 

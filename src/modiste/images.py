@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Literal
@@ -51,6 +52,7 @@ _ALIENS = {
     "a JSON document": re.compile(rb"\s*[{\[]\s*[\"{\[\]}\d]"),
     "a PDF document": re.compile(rb"%PDF"),
     "an EPS drawing": re.compile(rb"%!PS"),
+    "a gzip-compressed file": re.compile(rb"\x1f\x8b"),
     "a ZIP archive": re.compile(rb"PK\x03\x04"),
     "a Photoshop document": re.compile(rb"8BPS"),
     "an HEIC photo": re.compile(rb".{4}ftyp(he[ivx]|hev|mif1|msf1)", re.DOTALL),
@@ -66,7 +68,17 @@ _TURNS = {  # EXIF 2.3, tag 0x0112: what brings the stored pixels upright
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_ON_ITS_SIDE = frozenset(_TURNS[k] for k in (5, 6, 7, 8))
 _QUIET = ("ignore", None, Warning, re.compile(r"PIL\."), 0)  # as warnings.filterwarnings writes it
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of its photo: `kind` ("JPEG", "PNG", ...), and its sides in pixels when upright."""
+
+    kind: str
+    width: int
+    height: int
 
 
 def decode(data: bytes, *, name: str, target: int | None = None, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -85,18 +97,30 @@ def decode(data: bytes, *, name: str, target: int | None = None, max_pixels: int
     Raises:
         PhotoError: `data` is empty, too large, damaged or no photo.
     """
+    return decode_with_header(data, name=name, target=target, max_pixels=max_pixels)[0]
+
+
+def decode_with_header(
+    data: bytes, *, name: str, target: int | None = None, max_pixels: int = MAX_PIXELS
+) -> tuple[np.ndarray, Header]:
+    """`decode`, and what the file's header said, whatever the target."""
     _silence_pillow()
     kind = next((kind for kind, (magic, _) in _READERS.items() if magic.match(data)), None)
     if kind is None:
         raise _refusal(name, *_alien(data))
     try:
         image = _READERS[kind][1](BytesIO(data))
-        if image.width * image.height <= max_pixels:
+        width, height = image.size
+        if width * height <= max_pixels:
             if target is not None and isinstance(image, JpegImageFile):
                 image.draft(None, (target, target))
             image.load()
-            return np.array(_upright(_rgb(image), image))
-        pixels = image.width * image.height
+            turn = _turn(image)
+            if turn in _ON_ITS_SIDE:
+                width, height = height, width
+            upright = _rgb(image) if turn is None else _rgb(image).transpose(turn)
+            return np.array(upright), Header(kind, width, height)
+        pixels = width * height
     except Image.DecompressionBombError as error:  # a tile or frame larger than the header said
         numbers = re.findall(r"\d+", str(error))
         pixels, max_pixels = int(numbers[0]), min(max_pixels, int(numbers[1]))
@@ -148,6 +172,24 @@ def resize(photo: np.ndarray, size: int, mode: Mode) -> np.ndarray:
     return np.array(image.resize((size, size), Image.Resampling.BICUBIC, box))
 
 
+def shrink(photo: np.ndarray, side: int) -> tuple[bytes, tuple[int, int]]:
+    """Scale a photo down, proportions kept, until its shorter side has `side` pixels.
+
+    Args:
+        photo: (height, width, 3) uint8 RGB.
+        side: pixels; a photo whose shorter side is no longer keeps its size.
+
+    Returns:
+        A JPEG file of quality 95, and its width and height.
+    """
+    height, width = photo.shape[:2]
+    scale = min(1.0, side / min(height, width))
+    sides = (round(width * scale), round(height * scale))
+    file = BytesIO()
+    Image.fromarray(photo).resize(sides, Image.Resampling.BICUBIC).save(file, "JPEG", quality=95)
+    return file.getvalue(), sides
+
+
 def load(path: Path | str, size: int, mode: Mode) -> np.ndarray:
     """`read` the photo at `path`, no finer than needed, and `resize` it: (size, size, 3) uint8.
 
@@ -187,12 +229,11 @@ def _spread(grey: np.ndarray) -> np.ndarray:
     return levels
 
 
-def _upright(pixels: Image.Image, source: Image.Image) -> Image.Image:
+def _turn(image: Image.Image) -> Image.Transpose | None:
     try:
-        turn = _TURNS.get(source.getexif().get(ExifTag.Orientation, 1))
+        return _TURNS.get(image.getexif().get(ExifTag.Orientation, 1))
     except Exception:  # damaged metadata is no reason to lose the photo
-        return pixels
-    return pixels if turn is None else pixels.transpose(turn)
+        return None
 
 
 def _alien(data: bytes) -> tuple[str, str]:

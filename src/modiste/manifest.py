@@ -20,7 +20,7 @@ from modiste.labels import UNKNOWN, LabelSet
 from modiste.roles import ROLES, find_roles, photo_frame
 from modiste.splits import stratified_folds
 from modiste.storage import write_text
-from modiste.tables import Table, read_table, write_table
+from modiste.tables import Table, beside, labels_beside, read_table, write_table
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,11 +59,10 @@ class Manifest:
         path = Path(path)
         table = read_challenge(path) or _challenge_header(read_table(path))
         root = path if path.is_dir() else path.parent
-        beside = _beside(path)
-        own = path.is_file() and beside.is_file()
+        own = path.is_file() and beside(path).is_file()
         if own:
-            table = replace(table, labels=LabelSet.read(beside))
-            root = (root / json.loads(beside.read_text(encoding="utf-8")).get("root", "")).resolve()
+            table = replace(table, labels=labels_beside(path))
+            root = (root / json.loads(beside(path).read_text(encoding="utf-8")).get("root", "")).resolve()
         if config.label_columns is not None:
             table = replace(table, labels=None)
         if labels is None and config.label_set is not None:
@@ -94,8 +93,8 @@ class Manifest:
         flags = known.with_columns(pl.all().replace(UNKNOWN, None))
         write_table(pl.concat([self.frame.with_columns(blanks), flags], how="horizontal"), path)
         root = os.path.relpath(self.root.resolve(), path.resolve().parent)
-        beside = {**self.labels.to_dict(), "root": Path(root).as_posix()}
-        write_text(_beside(path), json.dumps(beside, ensure_ascii=False, indent=1) + "\n")
+        written = {**self.labels.to_dict(), "root": Path(root).as_posix()}
+        write_text(beside(path), json.dumps(written, ensure_ascii=False, indent=1) + "\n")
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -227,10 +226,6 @@ class Manifest:
             groups[alone] = -1 - np.flatnonzero(alone)
             groups = groups[pool]
         return stratified_folds(np.hstack(targets), groups, fractions, seed)
-
-
-def _beside(path: Path) -> Path:
-    return path.with_name(f"{path.stem}.labels.json")
 
 
 def _challenge_header(table: Table) -> Table:

@@ -35,6 +35,35 @@ Threshold = Annotated[
     float | None,
     typer.Option(min=0, max=1, help="One probability for all labels. Default: the run's thresholds."),
 ]
+_LIMITS = "Limits"
+Workers = Annotated[int | None, typer.Option(min=1, help="Requests at once. Default: 64.", rich_help_panel=_LIMITS)]
+PerHost = Annotated[
+    int | None, typer.Option(min=1, help="Requests at once to one host. Default: 16.", rich_help_panel=_LIMITS)
+]
+Rate = Annotated[float | None, typer.Option(min=0.001, help="Requests a second to one host.", rich_help_panel=_LIMITS)]
+ConnectTimeout = Annotated[
+    float | None, typer.Option(min=0.1, help="Seconds to open a connection. Default: 10.", rich_help_panel=_LIMITS)
+]
+ReadTimeout = Annotated[
+    float | None, typer.Option(min=0.1, help="Seconds without a byte. Default: 20.", rich_help_panel=_LIMITS)
+]
+TotalTimeout = Annotated[
+    float | None, typer.Option(min=0.1, help="Seconds for one attempt. Default: 60.", rich_help_panel=_LIMITS)
+]
+Retries = Annotated[
+    int | None,
+    typer.Option(min=0, help="Further attempts where a failure may heal. Default: 3.", rich_help_panel=_LIMITS),
+]
+MaxBytes = Annotated[
+    int | None, typer.Option(min=1, help="Of one photo's file. Default: 30000000.", rich_help_panel=_LIMITS)
+]
+AllowPrivate = Annotated[
+    bool, typer.Option("--allow-private", help="Also loopback and private addresses.", rich_help_panel=_LIMITS)
+]
+IgnoreOptOut = Annotated[
+    bool, typer.Option("--ignore-opt-out", help="Also photos whose server says noai.", rich_help_panel=_LIMITS)
+]
+UserAgent = Annotated[str | None, typer.Option(help="Who asks; name a way to reach you.", rich_help_panel=_LIMITS)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 

@@ -82,6 +82,16 @@ def read_table(path: Path) -> Table:
     return words_table(frame, path)
 
 
+def beside(path: Path) -> Path:
+    """Where the label set of a manifest that modiste wrote stands."""
+    return path.with_name(f"{path.stem}.labels.json")
+
+
+def labels_beside(path: Path) -> LabelSet | None:
+    """The label set that stands beside a manifest, where there is one."""
+    return LabelSet.read(beside(path)) if beside(path).is_file() else None
+
+
 def check_file(path: Path) -> None:
     """Refuse a file that is missing or has no bytes."""
     if not path.exists():
@@ -93,7 +103,7 @@ def check_file(path: Path) -> None:
 def words_table(frame: pl.DataFrame, path: Path, labels: LabelSet | None = None) -> Table:
     """Spell out every cell and drop nameless columns, nested columns and blank rows."""
     frame = frame.rename({name: name.strip() for name in frame.columns})
-    frame = frame.select(_word(name, dtype) for name, dtype in frame.schema.items() if name and _flat(dtype))
+    frame = frame.select(word(name, dtype) for name, dtype in frame.schema.items() if name and flat(dtype))
     blank = pl.all_horizontal(
         pl.col(name).list.len() == 0 if dtype == pl.List else pl.col(name) == "" for name, dtype in frame.schema.items()
     )
@@ -122,13 +132,15 @@ def write_table(frame: pl.DataFrame, path: Path) -> None:
 _RECORD = "\0record"
 
 
-def _flat(dtype: pl.DataType) -> bool:
+def flat(dtype: pl.DataType) -> bool:
+    """Whether a column of this type holds words or lists of words."""
     if isinstance(dtype, pl.List):
         return not dtype.inner.is_nested()  # type: ignore[union-attr]
     return not (dtype.is_nested() or dtype in (pl.Binary, pl.Object))
 
 
-def _word(name: str, dtype: pl.DataType) -> pl.Expr:
+def word(name: str, dtype: pl.DataType) -> pl.Expr:
+    """Column `name` as stripped words, "" where it is blank, or as lists of words."""
     column = pl.col(name)
     if isinstance(dtype, pl.List):
         return column.cast(pl.List(pl.String)).fill_null([])
@@ -146,7 +158,7 @@ def _read_text(path: Path) -> pl.DataFrame:
         raise ManifestError.expected(f"columns of {path} to differ", f"'{twice}' twice", "renaming one of them")
     frame = pl.read_csv(
         path,
-        separator=_separator(path),
+        separator=separator(path),
         infer_schema=False,
         # Kaggle's styles.csv has bare commas in its last column, which is no label
         truncate_ragged_lines=named[-1:] == ["productDisplayName"],
@@ -155,8 +167,8 @@ def _read_text(path: Path) -> pl.DataFrame:
     return frame.select(named)
 
 
-def _separator(path: Path) -> str:
-    """Tab in .tsv; else whichever separates the header most often: spreadsheets also write ; and tab."""
+def separator(path: Path) -> str:
+    """What stands between a file's fields: tab in .tsv, else what its header has most: spreadsheets write ; and tab."""
     if path.suffix.lower() == ".tsv":
         return "\t"
     with path.open(encoding="utf-8-sig") as file:
@@ -167,7 +179,7 @@ def _separator(path: Path) -> str:
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Line number and fields of each record of a text file, the header first."""
     with path.open(encoding="utf-8-sig", newline="") as file:
-        reader, line = csv.reader(file, delimiter=_separator(path)), 1
+        reader, line = csv.reader(file, delimiter=separator(path)), 1
         for fields in reader:
             yield line, fields
             line = reader.line_num + 1  # a quoted field may hold line ends

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -20,6 +21,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from modiste.fetched import Summary
+from modiste.fetching import FetchState
 from modiste.monitor import Monitor, Row
 from modiste.predict import Prediction
 
@@ -62,6 +65,39 @@ def counting(what: str) -> Iterator[Callable[[int, int], None]]:
     with _bar() as bar:
         task = bar.add_task(what, total=None, words="")
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def fetching() -> Iterator[Callable[[FetchState], None]]:
+    """A bar for a fetch: photos and megabytes a second, time left, failures by kind."""
+    with _bar() as bar:
+        task = bar.add_task("fetching", total=None, words="")
+        begun = time.monotonic()
+
+        def show(state: FetchState) -> None:
+            if time.monotonic() < shown[0] + 0.1 and state.done < state.total:
+                return
+            shown[0] = time.monotonic()
+            failures = ", ".join(f"{count} {kind}" for kind, count in state.failures.most_common(4))
+            words = f"{state.bytes / 1e6 / (shown[0] - begun):.1f} MB/s  {failures}"
+            bar.update(task, completed=state.done, total=max(state.total, state.done), words=words)
+
+        shown = [0.0]
+        yield show
+
+
+def print_fetched(summary: Summary) -> None:
+    """What came, and what failed and why, on stdout."""
+    table = Table(title=f"{summary.fetched:,} of {summary.rows:,} photos, {summary.bytes / 1e6:,.1f} MB")
+    table.add_column("failure")
+    table.add_column("photos", justify="right")
+    table.add_column("for example", overflow="fold")
+    for kind, count in summary.failures.most_common():
+        table.add_row(kind, f"{count:,}", Text(summary.examples[kind]))
+    if summary.failures:
+        Console().print(table)
+    else:
+        Console().print(table.title)
 
 
 class TerminalMonitor(Monitor):

@@ -1,0 +1,255 @@
+"""Fetch photos: a list of URLs in, verified photos and a manifest out.
+
+One loop asks the servers; threads decode, shrink and write. A photo's row in the ledger is written once its
+file is complete, so that a fetch that is killed at any moment goes on with what is missing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+from modiste.config import FetchConfig
+from modiste.download import Body, Failure, check_url, download, session
+from modiste.errors import PhotoError
+from modiste.fetched import DUPLICATE, WAITING, Summary, write_fetched
+from modiste.hosts import Hosts
+from modiste.ledger import Ledger, Outcome
+from modiste.listing import Listing, Row
+from modiste.shelf import Files, Shards, Shelf, examine
+
+_AHEAD = 2000  # rows that wait for their host: enough to keep others busy while one is slow
+_CHUNK = 500  # rows that are looked up in the ledger together; SQLite takes at least 999 parameters
+_LONGEST_WAIT = 300.0  # seconds: a server that asks for more counts as failed for now
+_FIXES = {"private address": "--allow-private where that is meant", "opted out": "asking its owner"}
+_BACKOFF = 0.5  # seconds before the second attempt; doubled each time
+
+
+@dataclass
+class FetchState:
+    """What a fetch has done so far.
+
+    Attributes:
+        total: rows of the list, about.
+        done: rows that are settled, those of earlier fetches among them.
+        earlier: rows that needed nothing.
+        fetched: photos that came whole.
+        bytes: of all bodies.
+        failures: photos by kind of failure.
+    """
+
+    total: int
+    done: int = 0
+    earlier: int = 0
+    fetched: int = 0
+    bytes: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass
+class _Job:
+    """A photo that is being fetched, and how often that has been tried."""
+
+    name: str
+    url: str
+    host: str
+    attempts: int = 0
+
+
+def fetch(
+    listing: Listing,
+    folder: Path,
+    config: FetchConfig = FetchConfig(),  # noqa: B008 (frozen)
+    *,
+    retry_failed: bool = False,
+    progress: Callable[[FetchState], None] = lambda _: None,
+) -> Summary:
+    """Fetch every photo of a list that `folder` does not have yet, and write `folder/manifest.csv`.
+
+    Args:
+        listing: what to fetch.
+        folder: made if missing; photos, ledger and manifest go there and nowhere else.
+        config: all settings; size, output and shard_size must be those that the folder was begun with.
+        retry_failed: fetch what failed in earlier runs, and nothing else.
+        progress: told of every photo.
+
+    Returns:
+        What the manifest says, by count.
+
+    Raises:
+        ManifestError: a row of the list can't be read.
+        RunError: another process fetches into the folder, or it was begun with other settings.
+        StorageError: the folder can't be written, or the disk is full.
+    """
+    settings = {"size": config.size, "output": config.output}
+    with Ledger.open(folder / "fetch.sqlite", settings) as ledger:
+        state = FetchState(listing.estimate())
+        work = _Fetch(ledger, _shelf(folder, config, ledger), folder, config, state, progress, retry_failed)
+        try:
+            asyncio.run(work.run(listing.rows()))
+        except BaseExceptionGroup as group:  # a full disk met by several tasks at once
+            raise group.exceptions[0] from None
+        except KeyboardInterrupt:
+            work.finish()
+            write_fetched(listing, ledger, folder)
+            raise
+        work.finish()
+        return write_fetched(listing, ledger, folder)
+
+
+def _shelf(folder: Path, config: FetchConfig, ledger: Ledger) -> Shelf:
+    if config.output == "files":
+        return Files(folder)
+    return Shards(folder, config.shard_size, ledger.shards(), config.output)
+
+
+@dataclass
+class _Fetch:
+    """One run: what waits, what is on its way, what is settled."""
+
+    ledger: Ledger
+    shelf: Shelf
+    folder: Path
+    config: FetchConfig
+    state: FetchState
+    progress: Callable[[FetchState], None]
+    retry_failed: bool
+    pending: dict[str, str] = field(default_factory=dict)  # name -> URL of what waits and of what is on its way
+
+    async def run(self, rows: Iterator[Row]) -> None:
+        """Give every row its turn; ends when all are settled."""
+        self.hosts: Hosts[_Job] = Hosts(self.config.per_host, self.config.rate)
+        self.more = True
+        free = asyncio.Semaphore(self.config.workers)
+        with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decode") as self.pool:
+            async with session(self.config) as self.session, asyncio.TaskGroup() as tasks:
+                while True:
+                    while self.more and self.hosts.waiting < _AHEAD:
+                        self._feed(rows)
+                    await free.acquire()
+                    job = await self.hosts.take()
+                    if job is None:
+                        return
+                    tasks.create_task(self._try(job)).add_done_callback(lambda _: free.release())
+
+    def _feed(self, rows: Iterator[Row]) -> None:
+        """Put the next rows in line, but for those that are settled."""
+        chunk = list(islice(rows, _CHUNK))
+        known = self.ledger.find([row.name for row in chunk])
+        first = {name: outcome.url for name, (outcome, seen) in known.items() if seen} | self.pending
+        settled = []
+        for row in chunk:
+            outcome = known[row.name][0] if row.name in known else None
+            if row.name in first:  # it stands twice; the first row has its turn
+                self._settle("" if first[row.name] == row.url else DUPLICATE)
+            elif self._is_due(row, outcome):
+                self._enter(row)
+            elif outcome is None or outcome.url != row.url:
+                self._settle(WAITING)
+            else:
+                settled.append(row.name)
+                self.state.earlier += 1
+                self._settle(outcome.failure)
+            first.setdefault(row.name, row.url)
+        self.ledger.touch(settled)
+        self.more = bool(chunk)
+        self._close_if_done()
+
+    def _is_due(self, row: Row, outcome: Outcome | None) -> bool:
+        if outcome is None or outcome.url != row.url:
+            return not self.retry_failed
+        if outcome.failure:
+            return self.retry_failed
+        return not self.retry_failed and not self._is_there(outcome)
+
+    def _is_there(self, outcome: Outcome) -> bool:
+        try:
+            size = (self.folder / outcome.place).stat().st_size
+        except OSError:
+            return False
+        return self.config.output != "files" or size == outcome.bytes
+
+    def _enter(self, row: Row) -> None:
+        try:
+            host = str(check_url(row.url).host)
+        except Failure as failure:
+            self._fail(row.name, row.url, failure)
+            return
+        self.pending[row.name] = row.url
+        self.hosts.put(host, _Job(row.name, row.url, host))
+
+    async def _try(self, job: _Job) -> None:
+        """One attempt at one photo."""
+        job.attempts += 1
+        try:
+            await self._fetch(job)
+        except Failure as failure:
+            wait = self._wait(job, failure)
+            if wait is not None:
+                if failure.wait is not None:
+                    self.hosts.pause(job.host, failure.wait)
+                self.hosts.put(job.host, job, wait)
+                self.hosts.release(job.host)
+                return
+            self._fail(job.name, job.url, failure)
+        else:
+            self.state.fetched += 1
+            self._settle()
+        self.hosts.release(job.host)
+        del self.pending[job.name]
+        self._close_if_done()
+
+    async def _fetch(self, job: _Job) -> None:
+        body = await download(self.session, job.url, self.config)
+        self.state.bytes += len(body.data)
+        try:
+            keep = partial(_keep, self.shelf, self.config.size, job, body)
+            self.ledger.record(await asyncio.get_running_loop().run_in_executor(self.pool, keep))
+        except PhotoError as error:
+            got = str(error).partition(", but got ")[2].partition(". Try")[0]
+            failure = Failure("not a photo", got, heals="truncated" in got)
+            failure.http, failure.final_url = body.http, body.final_url
+            raise failure from None
+
+    def _wait(self, job: _Job, failure: Failure) -> float | None:
+        """Seconds until the next attempt; None where there is none."""
+        if not failure.heals or job.attempts > self.config.retries or (failure.wait or 0) > _LONGEST_WAIT:
+            return None
+        backoff = _BACKOFF * 2 ** (job.attempts - 1)
+        return (failure.wait or backoff) + random.uniform(0, backoff)  # not all of them at once
+
+    def _fail(self, name: str, url: str, failure: Failure) -> None:
+        fix = _FIXES.get(failure.kind, "--retry-failed" if failure.heals else "another URL")
+        error = f"Expected {url or name} to be a photo, but got {failure.got}. Try {fix}."
+        outcome = Outcome(name, url, failure.kind, error, failure.http, failure.final_url)
+        self.ledger.record([outcome])
+        self._settle(failure.kind)
+
+    def _settle(self, failure: str = "") -> None:
+        self.state.done += 1
+        if failure:
+            self.state.failures[failure] += 1
+        self.progress(self.state)
+
+    def _close_if_done(self) -> None:
+        if not self.more and not self.pending:
+            self.hosts.close()
+
+    def finish(self) -> None:
+        """Write the shard that is open; also where the fetch was stopped."""
+        self.ledger.record(self.shelf.close())
+
+
+def _keep(shelf: Shelf, size: int | None, job: _Job, body: Body) -> list[Outcome]:
+    """Decode and put away, in a thread; gives what lies safe from now on."""
+    photo = examine(body.data, job.url, size)
+    outcome = Outcome(job.name, job.url, http=body.http, final_url=body.final_url, **photo.facts())
+    return shelf.put(outcome, photo)
