@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from modiste.errors import RecipeError
+from modiste.errors import RecipeError, UsageError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -129,7 +129,22 @@ class FetchConfig(_Frozen):
     max_bytes: Annotated[int, Field(ge=1)] = 30_000_000  # of one photo's file
     allow_private: bool = False  # fetch from loopback, private and link-local addresses
     ignore_opt_out: bool = False  # fetch what its server asks not to be used for AI
-    user_agent: str = "modiste"
+    user_agent: Annotated[str, Field(pattern=r"^[\x20-\x7e]+$")] = "modiste"
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Self:
+        """From plain data, in which None stands for the default.
+
+        Raises:
+            UsageError: a value that can't be.
+        """
+        try:
+            return cls.model_validate({key: value for key, value in settings.items() if value is not None})
+        except ValidationError as error:
+            first = error.errors()[0]
+            option = "--" + str(first["loc"][0]).replace("_", "-")
+            fix = "a value from modiste fetch --help"
+            raise UsageError.expected(f"{option} to be valid", f"{first['input']!r} ({first['msg']})", fix) from None
 
 
 class Recipe(_Frozen):

@@ -92,7 +92,7 @@ def _fetch(
     from modiste.listing import Listing
     from modiste.terminal import console, fetching, print_fetched
 
-    config = FetchConfig.model_validate({key: value for key, value in settings.items() if value is not None})
+    config = FetchConfig.of(settings)
     path, url_column, id_column = source
     listing = Listing.open(path, url_column=url_column, id_column=id_column)
     try:
@@ -105,6 +105,6 @@ def _fetch(
         print_json(summary.to_dict())
     else:
         print_fetched(summary)
-    console.print(f"manifest: {summary.manifest}")
+    console.print(f"manifest: {summary.manifest}", markup=False)
     if summary.failures:
         raise typer.Exit(1)

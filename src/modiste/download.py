@@ -6,6 +6,7 @@ Only http and https, only public addresses, a bounded number of redirects, secon
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import email.utils
 import errno
 import ipaddress
@@ -13,13 +14,18 @@ import socket
 import tempfile
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, NamedTuple
 
 import aiohttp
 from yarl import URL
 
 from modiste.config import FetchConfig
+from modiste.errors import StorageError
+from modiste.storage import not_written
 
 _IN_MEMORY = 1 << 20  # bytes of a body; the rest goes to disk, so that many large ones at once don't fill the memory
 _SMALL = 1 << 16  # bytes of an answer without photo that are worth reading
@@ -27,6 +33,7 @@ _HEALS = frozenset({408, 425, 429, 500, 502, 503, 504})  # RFC 9110: may be othe
 _MOVED = frozenset({301, 302, 303, 307, 308})
 _OPT_OUT = frozenset({"noai", "noimageai"})  # as DeviantArt and img2dataset write them
 _AGENT = "modiste"  # what an X-Robots-Tag calls us
+_RULES = frozenset({"max-image-preview", "max-snippet", "max-video-preview", "unavailable_after"})
 _PRIVATE = "an address that is not public"
 
 
@@ -48,19 +55,32 @@ class Failure(Exception):
 
 
 class Body(NamedTuple):
-    """A response: the bytes of its body, its status code, and its URL after redirects."""
+    """A response: its body as an open file, how many bytes that has, its status code, and its URL after redirects."""
 
-    data: bytes
+    file: IO[bytes]
+    size: int
     http: int
     final_url: str
+
+
+@dataclass
+class _Trail:
+    """The last response on the way to a photo."""
+
+    http: int = 0
+    url: str = ""
 
 
 @asynccontextmanager
 async def session(config: FetchConfig) -> AsyncIterator[aiohttp.ClientSession]:
     """Connections that are kept open between requests, and refuse addresses that are not public."""
+    # Names are looked up in the loop's own threads; with the usual handful, dead names would hold up all others.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(min(32, config.workers)))
+    _allow_many_files()
     connector = aiohttp.TCPConnector(
         limit=config.workers,
         ttl_dns_cache=300,
+        keepalive_timeout=2,  # seconds: of thousands of hosts a second, each leaves an idle connection
         socket_factory=None if config.allow_private else _public_socket,
     )
     timeout = aiohttp.ClientTimeout(
@@ -76,17 +96,32 @@ async def session(config: FetchConfig) -> AsyncIterator[aiohttp.ClientSession]:
         yield opened
 
 
-async def download(opened: aiohttp.ClientSession, address: str, config: FetchConfig) -> Body:
-    """Fetch the bytes behind a URL, following redirects.
+async def download(opened: aiohttp.ClientSession, address: str, config: FetchConfig, folder: Path) -> Body:
+    """Fetch the bytes behind a URL, following redirects; the caller closes the body's file.
+
+    Args:
+        opened: from `session`.
+        address: the URL.
+        config: limits and manners.
+        folder: where large bodies lie meanwhile, in files without a name.
 
     Raises:
         Failure: anything else than a whole response with status 200.
+        StorageError: the disk is full.
     """
+    trail = _Trail()
     try:
         async with asyncio.timeout(config.total_timeout):
-            return await _follow(opened, address, config)
-    except TimeoutError:
-        raise Failure("timeout", "a timeout", heals=True) from None
+            return await _follow(opened, address, config, folder, trail)
+    except (Failure, StorageError) as raised:
+        error: Exception = raised
+    except TimeoutError:  # aiohttp's own among them
+        error = Failure("timeout", "a timeout", heals=True)
+    except Exception as raised:  # whatever a server makes aiohttp raise, the other photos go on
+        error = _broken(raised)
+    if isinstance(error, Failure):
+        error.http, error.final_url = trail.http, trail.url
+    raise error
 
 
 def check_url(address: str) -> URL:
@@ -108,58 +143,65 @@ def check_url(address: str) -> URL:
     return url
 
 
-async def _follow(opened: aiohttp.ClientSession, address: str, config: FetchConfig) -> Body:
+async def _follow(
+    opened: aiohttp.ClientSession, address: str, config: FetchConfig, folder: Path, trail: _Trail
+) -> Body:
     url = check_url(address)
     for _ in range(config.redirects + 1):
-        response = None
-        try:
-            async with opened.get(url, allow_redirects=False) as response:
-                if response.status != 200 and 0 <= (response.content_length or 0) <= _SMALL:
-                    await response.read()  # so that the connection can be used again
-                if response.status not in _MOVED:
-                    return await _body(response, config)
-                url = check_url(str(url.join(URL(response.headers.get("Location", "")))))
-        except Failure as failure:
-            failure.http, failure.final_url = (response.status, str(url)) if response else (0, str(url))
-            raise
-        except ValueError as error:
-            raise Failure("bad url", f"a redirect that can't be read ({error})") from None
-        except TimeoutError:  # of aiohttp's, a ClientError too
-            raise
-        except aiohttp.ClientError as error:
-            raise _broken(error) from None
+        async with opened.get(url, allow_redirects=False) as response:
+            trail.http, trail.url = response.status, str(url)
+            if response.status == 200:
+                return await _body(response, config, folder, trail)
+            if response.content_length is not None and response.content_length <= _SMALL:
+                await response.read()  # so that the connection can be used again
+            if response.status not in _MOVED:
+                raise _refused(response)
+            url = _next(url, response.headers.get("Location", ""))
     raise Failure("redirects", f"more than {config.redirects} redirects")
 
 
-async def _body(response: aiohttp.ClientResponse, config: FetchConfig) -> Body:
-    status = response.status
-    if status != 200:
-        wait = _retry_after(response.headers.get("Retry-After", ""))
-        raise Failure(
-            f"http {status}", f"status {status} {response.reason or ''}".strip(), heals=status in _HEALS, wait=wait
-        )
+def _next(url: URL, location: str) -> URL:
+    try:
+        return check_url(str(url.join(URL(location))))
+    except ValueError as error:
+        raise Failure("bad url", f"a redirect that can't be read ({error})") from None
+
+
+def _refused(response: aiohttp.ClientResponse) -> Failure:
+    got = f"status {response.status} {response.reason or ''}".strip()
+    wait = _retry_after(response.headers.get("Retry-After", ""))
+    return Failure(f"http {response.status}", got, heals=response.status in _HEALS, wait=wait)
+
+
+async def _body(response: aiohttp.ClientResponse, config: FetchConfig, folder: Path, trail: _Trail) -> Body:
     if not config.ignore_opt_out and _opted_out(response.headers.getall("X-Robots-Tag", [])):
         raise Failure("opted out", "a server that asks not to use it for AI (X-Robots-Tag)")
     too_large = Failure("too large", f"more than {config.max_bytes:,} bytes")
     if (response.content_length or 0) > config.max_bytes:
         raise too_large
     size = 0
-    with tempfile.SpooledTemporaryFile(_IN_MEMORY) as body:
+    body = tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=str(folder))  # noqa: SIM115  the caller closes it
+    try:
         async for chunk in response.content.iter_any():
             size += len(chunk)
             if size > config.max_bytes:
                 response.close()  # without reading the rest
                 raise too_large
-            body.write(chunk)
-        body.seek(0)
-        return Body(body.read(), status, str(response.url))
+            try:
+                body.write(chunk)
+            except OSError as error:
+                raise not_written(folder, error) from error
+    except BaseException:
+        body.close()
+        raise
+    return Body(body, size, trail.http, trail.url)  # type: ignore[arg-type]  # it reads like any file
 
 
 def _opted_out(tags: list[str]) -> bool:
     """Whether an X-Robots-Tag forbids use for AI, to everybody or to us: "noai", "*: noai", "modiste: noai"."""
     for tag in tags:
         agent, colon, rules = tag.lower().partition(":")
-        if not colon or "," in agent:  # no agent: the colon is of a later rule, "noai, unavailable_after: ..."
+        if not colon or "," in agent or agent.strip() in _RULES:  # no agent: the colon belongs to a rule
             rules = tag.lower()
         elif agent.strip() not in ("*", _AGENT):
             continue
@@ -170,27 +212,48 @@ def _opted_out(tags: list[str]) -> bool:
 
 def _retry_after(header: str) -> float | None:
     """Seconds to wait: RFC 9110, section 10.2.3, a number or a date."""
-    if header.strip().isdigit():
-        return float(header)
     try:
+        if header.strip().isdecimal():
+            return float(header)
         return max(0.0, email.utils.parsedate_to_datetime(header).timestamp() - time.time())
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 
-def _broken(error: aiohttp.ClientError) -> Failure:
+def _broken(error: Exception) -> Failure:
     why = str(getattr(error, "os_error", None) or error)
     if _PRIVATE in why:
         return Failure("private address", _PRIVATE)
-    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
-        return Failure("tls", f"a connection that can't be trusted ({why})")
-    if isinstance(error, aiohttp.InvalidURL):
-        return Failure("bad url", f"a URL that can't be read ({error})")
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return Failure("unknown host", "a host name without an address", heals=True)
-    if isinstance(error, aiohttp.ClientPayloadError):
-        return Failure("cut off", "a body that ends too early", heals=True)
-    return Failure("connection", f"a broken connection ({why})", heals=True)
+    for classes, kind, got, heals in _BROKEN:
+        if isinstance(error, classes):
+            return Failure(kind, got.format(why), heals=heals)
+    return Failure("error", f"{type(error).__name__} ({why})")
+
+
+# The first that fits. ValueError: aiohttp's InvalidURL among them, and host names that IDNA doesn't allow.
+_BROKEN: tuple[tuple[tuple[type[Exception], ...], str, str, bool], ...] = (
+    ((ValueError,), "bad url", "a URL that can't be read ({})", False),
+    (
+        (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError),
+        "tls",
+        "a connection that can't be trusted ({})",
+        False,
+    ),
+    ((aiohttp.ClientConnectorDNSError,), "unknown host", "a host name without an address", True),
+    ((aiohttp.ClientPayloadError,), "cut off", "a body that ends too early", True),
+    ((aiohttp.ClientError, OSError), "connection", "a broken connection ({})", True),
+)
+
+
+def _allow_many_files() -> None:
+    """Raise the number of open files to what the system allows this process: many systems begin with 1024 or fewer."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):  # macOS refuses more than its kernel's own limit
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _public_socket(info: tuple[Any, ...]) -> socket.socket:
@@ -210,7 +273,10 @@ def is_public(address: str) -> bool:
             inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         if inner is not None:
             return is_public(str(inner))
+        if ip not in _GLOBAL:
+            return False
     return ip.is_global and not ip.is_multicast
 
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: an IPv4 address in the last 32 bits
+_GLOBAL = ipaddress.IPv6Network("2000::/3")  # RFC 4291: all that has been given out of IPv6

@@ -18,6 +18,7 @@ from modiste.tables import beside
 
 DUPLICATE = "duplicate id"  # two rows of one name with different URLs: the first one counts
 WAITING = "not tried"
+MANIFEST = "manifest.csv"
 _FACTS = ("status", "failure", "error", "http", "final_url", "sha256", "width", "height", "bytes")
 _CHUNK = 500
 
@@ -58,20 +59,22 @@ def write_fetched(listing: Listing, ledger: Ledger, folder: Path) -> Summary:
     """Write `manifest.csv`: the columns of the list, the path of each photo, and what became of it.
 
     The path takes the place of the list's own column of paths, if there is one; it is blank where there is no photo.
+    A column of the list that is called like one of those added here gets "list_" before its name.
 
     Raises:
         ManifestError: a row of the list can't be read.
         StorageError: the folder can't be written.
     """
-    path = folder / "manifest.csv"
+    path = folder / MANIFEST
     at = listing.roles.get("path")
     columns = list(listing.columns) if at is not None else [*listing.columns, "path"]
     at = len(listing.columns) if at is None else at
-    kept = [k for k, name in enumerate(columns) if name not in _FACTS]  # of an earlier fetch
+    again = set(_FACTS) <= {*columns}  # a list that is an earlier fetch's manifest
+    kept = [k for k, name in enumerate(columns) if not (again and name in _FACTS)]
     summary = Summary(path)
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
-        rows.writerow([columns[k] for k in kept] + list(_FACTS))
+        rows.writerow([f"list_{columns[k]}" if columns[k] in _FACTS else columns[k] for k in kept] + list(_FACTS))
         for row, outcome in _outcomes(listing, ledger):
             cells = [*row.cells, ""]
             cells[at] = outcome.place
@@ -88,7 +91,9 @@ def _outcomes(listing: Listing, ledger: Ledger) -> Iterator[tuple[Row, Outcome]]
     while chunk := list(islice(rows, _CHUNK)):
         found = ledger.find([row.name for row in chunk])
         for row in chunk:
-            outcome = found[row.name][0] if row.name in found else _not_tried(row)
+            outcome, seen = found.get(row.name, (None, False))
+            if outcome is None or (outcome.url != row.url and not seen):
+                outcome = _not_tried(row)
             yield row, outcome if outcome.url == row.url else _duplicate(row, outcome)
 
 

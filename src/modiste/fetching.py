@@ -13,23 +13,25 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import islice
 from pathlib import Path
 
 from modiste.config import FetchConfig
 from modiste.download import Body, Failure, check_url, download, session
-from modiste.errors import PhotoError
-from modiste.fetched import DUPLICATE, WAITING, Summary, write_fetched
+from modiste.errors import ManifestError, PhotoError, UsageError
+from modiste.fetched import DUPLICATE, MANIFEST, WAITING, Summary, write_fetched
 from modiste.hosts import Hosts
 from modiste.ledger import Ledger, Outcome
 from modiste.listing import Listing, Row
 from modiste.shelf import Files, Shards, Shelf, examine
+from modiste.storage import remove_unfinished
+from modiste.tables import empty
 
-_AHEAD = 2000  # rows that wait for their host: enough to keep others busy while one is slow
+_AHEAD = 20_000  # rows that wait for their host, about 10 MB: they keep others busy while one is slow
 _CHUNK = 500  # rows that are looked up in the ledger together; SQLite takes at least 999 parameters
 _LONGEST_WAIT = 300.0  # seconds: a server that asks for more counts as failed for now
 _FIXES = {"private address": "--allow-private where that is meant", "opted out": "asking its owner"}
+_LONGEST_WORDS = 200  # characters of an error that a server or library words
 _BACKOFF = 0.5  # seconds before the second attempt; doubled each time
 
 
@@ -77,7 +79,7 @@ def fetch(
     Args:
         listing: what to fetch.
         folder: made if missing; photos, ledger and manifest go there and nowhere else.
-        config: all settings; size, output and shard_size must be those that the folder was begun with.
+        config: all settings; size and output must be those that the folder was begun with.
         retry_failed: fetch what failed in earlier runs, and nothing else.
         progress: told of every photo.
 
@@ -85,30 +87,39 @@ def fetch(
         What the manifest says, by count.
 
     Raises:
-        ManifestError: a row of the list can't be read.
+        ManifestError: the list has no rows, or one that can't be read.
+        UsageError: the list is the manifest that would be written.
         RunError: another process fetches into the folder, or it was begun with other settings.
         StorageError: the folder can't be written, or the disk is full.
     """
-    settings = {"size": config.size, "output": config.output}
-    with Ledger.open(folder / "fetch.sqlite", settings) as ledger:
+    if listing.path.resolve() == (folder / MANIFEST).resolve():
+        got = f"{listing.path}, which this fetch writes itself"
+        raise UsageError.expected("the list that the folder was begun with", got, "that list, or another -o")
+    with Ledger.open(folder / "fetch.sqlite", {"size": config.size, "format": config.output}) as ledger:
+        remove_unfinished(folder)
         state = FetchState(listing.estimate())
         work = _Fetch(ledger, _shelf(folder, config, ledger), folder, config, state, progress, retry_failed)
         try:
             asyncio.run(work.run(listing.rows()))
         except BaseExceptionGroup as group:  # a full disk met by several tasks at once
             raise group.exceptions[0] from None
+        except ManifestError:
+            work.finish()
+            raise
         except KeyboardInterrupt:
             work.finish()
             write_fetched(listing, ledger, folder)
             raise
         work.finish()
+        if not state.done:
+            raise empty(listing.path)
         return write_fetched(listing, ledger, folder)
 
 
 def _shelf(folder: Path, config: FetchConfig, ledger: Ledger) -> Shelf:
     if config.output == "files":
         return Files(folder)
-    return Shards(folder, config.shard_size, ledger.shards(), config.output)
+    return Shards(folder, config.shard_size, ledger.last_place(), config.output)
 
 
 @dataclass
@@ -122,6 +133,7 @@ class _Fetch:
     state: FetchState
     progress: Callable[[FetchState], None]
     retry_failed: bool
+    closed: dict[str, tuple[float, Failure]] = field(default_factory=dict)  # host -> until when, and what it said
     pending: dict[str, str] = field(default_factory=dict)  # name -> URL of what waits and of what is on its way
 
     async def run(self, rows: Iterator[Row]) -> None:
@@ -132,8 +144,11 @@ class _Fetch:
         with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decode") as self.pool:
             async with session(self.config) as self.session, asyncio.TaskGroup() as tasks:
                 while True:
-                    while self.more and self.hosts.waiting < _AHEAD:
+                    if self.more and self.hosts.waiting < _AHEAD:
                         self._feed(rows)
+                        await asyncio.sleep(0)  # a long list of photos that are there must not stop what is on its way
+                        if self.more and not self.hosts.waiting:
+                            continue
                     await free.acquire()
                     job = await self.hosts.take()
                     if job is None:
@@ -208,27 +223,34 @@ class _Fetch:
         self._close_if_done()
 
     async def _fetch(self, job: _Job) -> None:
-        body = await download(self.session, job.url, self.config)
-        self.state.bytes += len(body.data)
+        loop = asyncio.get_running_loop()
+        until, refusal = self.closed.get(job.host, (0.0, None))
+        if refusal is not None and until > loop.time():
+            raise refusal
+        body = await download(self.session, job.url, self.config, self.folder)
+        self.state.bytes += body.size
         try:
-            keep = partial(_keep, self.shelf, self.config.size, job, body)
-            self.ledger.record(await asyncio.get_running_loop().run_in_executor(self.pool, keep))
+            await loop.run_in_executor(self.pool, _keep, self.shelf, self.config.size, job, body)
         except PhotoError as error:
             got = str(error).partition(", but got ")[2].partition(". Try")[0]
             failure = Failure("not a photo", got, heals="truncated" in got)
             failure.http, failure.final_url = body.http, body.final_url
             raise failure from None
+        self.ledger.record(self.shelf.placed())
 
     def _wait(self, job: _Job, failure: Failure) -> float | None:
         """Seconds until the next attempt; None where there is none."""
-        if not failure.heals or job.attempts > self.config.retries or (failure.wait or 0) > _LONGEST_WAIT:
+        if failure.wait is not None and failure.wait > _LONGEST_WAIT:
+            self.closed.setdefault(job.host, (asyncio.get_running_loop().time() + failure.wait, failure))
+            return None
+        if not failure.heals or job.attempts > self.config.retries:
             return None
         backoff = _BACKOFF * 2 ** (job.attempts - 1)
         return (failure.wait or backoff) + random.uniform(0, backoff)  # not all of them at once
 
     def _fail(self, name: str, url: str, failure: Failure) -> None:
         fix = _FIXES.get(failure.kind, "--retry-failed" if failure.heals else "another URL")
-        error = f"Expected {url or name} to be a photo, but got {failure.got}. Try {fix}."
+        error = f"Expected {url or name} to be a photo, but got {_plain(failure.got)}. Try {fix}."
         outcome = Outcome(name, url, failure.kind, error, failure.http, failure.final_url)
         self.ledger.record([outcome])
         self._settle(failure.kind)
@@ -245,11 +267,21 @@ class _Fetch:
 
     def finish(self) -> None:
         """Write the shard that is open; also where the fetch was stopped."""
-        self.ledger.record(self.shelf.close())
+        self.shelf.close()
+        self.ledger.record(self.shelf.placed())
 
 
-def _keep(shelf: Shelf, size: int | None, job: _Job, body: Body) -> list[Outcome]:
-    """Decode and put away, in a thread; gives what lies safe from now on."""
-    photo = examine(body.data, job.url, size)
+def _keep(shelf: Shelf, size: int | None, job: _Job, body: Body) -> None:
+    """Decode and put away, in a thread."""
+    with body.file:
+        body.file.seek(0)
+        data = body.file.read()
+    photo = examine(data, job.url, size)
     outcome = Outcome(job.name, job.url, http=body.http, final_url=body.final_url, **photo.facts())
-    return shelf.put(outcome, photo)
+    shelf.put(outcome, photo)
+
+
+def _plain(text: str) -> str:
+    """What a server or a library said, as a part of one sentence: its first line without control characters."""
+    line = text.strip().split("\n", maxsplit=1)[0].encode(errors="replace").decode()
+    return "".join(c for c in line if c.isprintable())[:_LONGEST_WORDS]

@@ -81,8 +81,17 @@ class Hosts(Generic[Job]):
         """A request to this host has ended."""
         self._hosts[host].active -= 1
         self._queue(host)
-        if not self._hosts[host].active and not self._hosts[host].waiting and self._hosts[host].next < self._now():
-            del self._hosts[host]  # a list may name millions of hosts
+        self._forget(host)
+
+    def _forget(self, name: str) -> None:
+        """Drop a host that nothing is left of, as a list may name millions."""
+        host = self._hosts.get(name)
+        if host is None or host.active or host.waiting:
+            return
+        if host.next > self._now():
+            asyncio.get_running_loop().call_at(host.next, self._forget, name)
+        else:
+            del self._hosts[name]
 
     def pause(self, host: str, seconds: float) -> None:
         """Ask this host nothing for a while."""

@@ -31,6 +31,7 @@ from modiste.errors import PhotoError
 Mode = Literal["stretch", "letterbox", "crop"]
 
 MAX_PIXELS = 8192 * 8192  # 67 million, 0.2 GB as RGB; Pillow itself warns from 89 million and refuses 179 million
+_JPEG_SIDE = 65_500  # pixels; libjpeg's JPEG_MAX_DIMENSION
 _WHITE = 255
 _FORMATS = "a JPEG, PNG, WebP, AVIF, GIF, TIFF or BMP photo"
 
@@ -172,19 +173,25 @@ def resize(photo: np.ndarray, size: int, mode: Mode) -> np.ndarray:
     return np.array(image.resize((size, size), Image.Resampling.BICUBIC, box))
 
 
-def shrink(photo: np.ndarray, side: int) -> tuple[bytes, tuple[int, int]]:
+def shrink(photo: np.ndarray, side: int, *, name: str) -> tuple[bytes, tuple[int, int]]:
     """Scale a photo down, proportions kept, until its shorter side has `side` pixels.
 
     Args:
         photo: (height, width, 3) uint8 RGB.
         side: pixels; a photo whose shorter side is no longer keeps its size.
+        name: what an error calls it.
 
     Returns:
         A JPEG file of quality 95, and its width and height.
+
+    Raises:
+        PhotoError: its longer side still has more than 65,500 pixels, more than a JPEG can have.
     """
     height, width = photo.shape[:2]
     scale = min(1.0, side / min(height, width))
     sides = (round(width * scale), round(height * scale))
+    if max(sides) > _JPEG_SIDE:
+        raise PhotoError.expected(f"'{name}' to have at most {_JPEG_SIDE:,} pixels a side", max(sides), "another size")
     file = BytesIO()
     Image.fromarray(photo).resize(sides, Image.Resampling.BICUBIC).save(file, "JPEG", quality=95)
     return file.getvalue(), sides

@@ -10,7 +10,8 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
-from modiste.errors import RunError, StorageError
+from modiste.errors import RunError
+from modiste.storage import make_folder, not_written
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +68,11 @@ class Ledger:
             RunError: another process has it open, or it was made with other settings.
             StorageError: the folder can't be written, or the disk is full.
         """
+        make_folder(path.parent)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(path, isolation_level=None)
-        except (OSError, sqlite3.Error) as error:
-            raise _not_written(path, error) from error
+        except sqlite3.Error as error:
+            raise not_written(path, error) from error
         try:
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")  # until closed or killed
             connection.execute("PRAGMA journal_mode = WAL")  # a commit survives kill -9 without waiting for the disk
@@ -83,7 +84,7 @@ class Ledger:
             if "locked" in str(error):
                 got = "another fetch that is writing there"
                 raise RunError.expected(f"{path.parent} to be free", got, "waiting for it, or another -o") from error
-            raise _not_written(path, error) from error
+            raise not_written(path, error) from error
         except sqlite3.DatabaseError as error:
             raise RunError.expected(f"{path} to be a fetch's ledger", f"'{error}'", "another -o") from error
         finally:
@@ -106,13 +107,17 @@ class Ledger:
         found = (tuple(row) for row in self._connection.execute(query, list(names)))
         return {row[0]: (Outcome(*row[:-1]), row[-1] == self.run) for row in found}
 
-    def shards(self) -> int:
-        """How many different files hold fetched photos."""
-        return int(self._connection.execute("SELECT count(DISTINCT place) FROM photos WHERE place != ''").fetchone()[0])
+    def last_place(self) -> str:
+        """The last file that holds fetched photos, in alphabetical order; "" where there is none."""
+        return str(self._connection.execute("SELECT max(place) FROM photos").fetchone()[0] or "")
 
     def _execute(self, statement: str, rows: list[tuple[Any, ...]]) -> None:
         self._connection.execute("BEGIN")
-        self._connection.executemany(statement, rows)
+        try:
+            self._connection.executemany(statement, rows)
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
         self._connection.execute("COMMIT")
 
 
@@ -124,9 +129,5 @@ def _check_settings(connection: sqlite3.Connection, path: Path, settings: dict[s
     for key, value in json.loads(kept[0]).items():
         if settings[key] != value:
             raise RunError.expected(
-                f"{path.parent} to go on with --{key} {value}", settings[key], "the same again, or another -o"
+                f"{path.parent} to go on with {key} {value}", settings[key], "what it was begun with, or another -o"
             )
-
-
-def _not_written(path: Path, error: Exception) -> StorageError:
-    return StorageError.expected(f"{path} to be written", f"'{error}'", "freeing space or another folder")

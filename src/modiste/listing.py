@@ -69,11 +69,12 @@ class Listing:
             raise ManifestError.expected(f"{path} to be a list of URLs", "a folder", "a table with a URL column")
         columns, read, labels = _opened(path)
         asked = {"url": url_column, "id": id_column}
-        roles = {}
+        roles: dict[str, int] = {}
         lower = {name.lower(): k for k, name in reversed(list(enumerate(columns)))}
         for role in ("url", "id", "path"):
             names = ("id",) if role == "id" else ROLES[role]  # a product_id may have several photos
-            name = asked.get(role) or next((name for name in names if name in lower), None)
+            free = (name for name in names if name in lower and lower[name] not in roles.values())
+            name = asked.get(role) or next(free, None)
             if name is not None and name.lower() in lower:
                 roles[role] = columns.index(name) if name in columns else lower[name.lower()]
             elif role == "url" or asked.get(role):
@@ -99,7 +100,7 @@ class Listing:
     def estimate(self) -> int:
         """About how many rows there are: lines of a text file, rows of Parquet."""
         if self.path.suffix.lower() == ".parquet":
-            return int(pl.scan_parquet(self.path).select(pl.len()).collect().item())
+            return int(_scan(self.path).select(pl.len()).collect().item())
         with self.path.open("rb") as file:
             return sum(block.count(b"\n") for block in iter(partial(file.read, 1 << 20), b""))
 
@@ -138,7 +139,7 @@ def _opened(path: Path) -> tuple[tuple[str, ...], Read, LabelSet | None]:
         pattern = re.compile(SHAPES[shape])
         flags = labels.ids if "flags" in pattern.groupindex else ()
         columns = (*(name for name in ("id", "url", "fold") if name in pattern.groupindex), *flags)
-        return columns, partial(_challenge, path, shape, pattern), labels
+        return columns, partial(_challenge, path, shape, pattern), labels if flags else None
     if re.match(r"\w+://\S+$", first):
         return ("url",), partial(_lines, path), None
     header = next(_csv(path), [])
@@ -148,7 +149,7 @@ def _opened(path: Path) -> tuple[tuple[str, ...], Read, LabelSet | None]:
 def _csv(path: Path) -> Iterator[list[str]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            for fields in csv.reader(file, delimiter=separator(path)):
+            for fields in csv.reader(file, delimiter=separator(path), strict=True):
                 if any(fields):
                     yield [field.strip() for field in fields]
     except (csv.Error, UnicodeDecodeError) as error:
@@ -191,7 +192,7 @@ def _json(path: Path) -> Iterator[dict[str, Any]]:
                 continue
             try:
                 record = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 record = None
             if not isinstance(record, dict):
                 raise ManifestError.expected(
@@ -210,18 +211,27 @@ def _spelt(value: Any) -> str:
         return ""
     if isinstance(value, list):
         return "|".join(map(_spelt, value))
-    return value.strip() if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = value.strip() if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text.encode(errors="replace").decode()  # half of a surrogate pair can't be written
 
 
 def _parquet(path: Path, names: dict[str, pl.DataType]) -> Iterator[Sequence[str]]:
     lists = [name for name, dtype in names.items() if isinstance(dtype, pl.List)]
-    cells = pl.scan_parquet(path).select(word(name, dtype) for name, dtype in names.items())
+    cells = _scan(path).select(word(name, dtype) for name, dtype in names.items())
     cells = cells.with_columns(pl.col(lists).list.join("|"))
     at = 0
-    while len(chunk := cells.slice(at, _CHUNK).collect()):
-        yield from chunk.iter_rows()
-        at += _CHUNK
+    try:
+        while len(chunk := cells.slice(at, _CHUNK).collect()):
+            yield from chunk.iter_rows()
+            at += _CHUNK
+    except pl.exceptions.PolarsError as error:
+        raise _unreadable(path, error) from error
+
+
+def _scan(path: Path) -> pl.LazyFrame:
+    return pl.scan_parquet(path, glob=False)  # the name may hold "*" or "["
 
 
 def _unreadable(path: Path, error: Exception) -> ManifestError:
-    return ManifestError.expected(f"{path} to be a list of URLs", f"'{error}'", "UTF-8 text with a URL column")
+    reason = str(error).split("\n", maxsplit=1)[0]
+    return ManifestError.expected(f"{path} to be a list of URLs", f"'{reason}'", "UTF-8 text with a URL column")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import tarfile
 import threading
 from collections.abc import Callable
@@ -18,13 +19,11 @@ from typing import Any, Protocol
 import polars as pl
 
 from modiste import images
-from modiste.errors import StorageError
 from modiste.ledger import Outcome
-from modiste.storage import replacing
+from modiste.storage import WRITING, make_folder, not_written, remove_unfinished, replacing
 
 _SUFFIXES = {"JPEG": "jpg", "PNG": "png", "WebP": "webp", "AVIF": "avif", "GIF": "gif", "TIFF": "tif", "BMP": "bmp"}
 _ENOUGH = 32  # pixels a side that suffice to see that every byte of a photo is there
-_WRITING = ".writing-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +42,16 @@ class Photo:
 
 
 class Shelf(Protocol):
-    """Takes photos, from several threads; gives back, with their place, the outcomes whose photos now lie safe."""
+    """Takes photos, from several threads."""
 
-    def put(self, outcome: Outcome, photo: Photo) -> list[Outcome]:
+    def put(self, outcome: Outcome, photo: Photo) -> None:
         """Keep a photo."""
 
-    def close(self) -> list[Outcome]:
-        """Finish what is open."""
+    def close(self) -> None:
+        """Write what is not written yet."""
+
+    def placed(self) -> list[Outcome]:
+        """Each outcome whose photo lies safe by now, with its place; each is given once."""
 
 
 def examine(data: bytes, name: str, size: int | None) -> Photo:
@@ -61,27 +63,38 @@ def examine(data: bytes, name: str, size: int | None) -> Photo:
     photo, header = images.decode_with_header(data, name=name, target=size or _ENOUGH)
     if size is None or min(header.width, header.height) <= size:
         return Photo(data, _SUFFIXES[header.kind], header.width, header.height)
-    small, (width, height) = images.shrink(photo, size)
+    small, (width, height) = images.shrink(photo, size, name=name)
     return Photo(small, "jpg", width, height)
 
 
-class Files:
+class _Placed:
+    """Outcomes that wait to be recorded, wherever the thread that placed their photos has been stopped."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._placed: list[Outcome] = []
+
+    def placed(self) -> list[Outcome]:
+        """Give what has been placed, once."""
+        with self._lock:
+            placed, self._placed = self._placed, []
+        return placed
+
+
+class Files(_Placed):
     """Every photo in a file of its own: photos/<name>.<suffix>."""
 
     def __init__(self, folder: Path) -> None:
+        super().__init__()
         self._folder = folder
-        try:
-            (folder / "photos").mkdir(parents=True, exist_ok=True)
-            for left in (folder / "photos").glob(f"{_WRITING}*"):  # by a fetch that was killed
-                left.unlink()
-        except OSError as error:
-            raise _not_written(folder / "photos", error) from error
+        make_folder(folder / "photos")
+        remove_unfinished(folder / "photos")
 
-    def put(self, outcome: Outcome, photo: Photo) -> list[Outcome]:
+    def put(self, outcome: Outcome, photo: Photo) -> None:
         """Write the photo under another name, then rename it."""
         place = f"photos/{outcome.name}.{photo.suffix}"
         final = self._folder / place
-        temporary = final.with_name(f"{_WRITING}{final.name}")
+        temporary = final.with_name(f"{WRITING}{final.name}")
         try:
             # Not `storage.replacing`: waiting for the disk at every photo would halve the speed. After a power cut
             # a file may be empty; the ledger knows its length, and it is fetched again.
@@ -89,48 +102,51 @@ class Files:
             temporary.replace(final)
         except OSError as error:
             temporary.unlink(missing_ok=True)
-            raise _not_written(final, error) from error
-        return [replace(outcome, place=place)]
+            raise not_written(final, error) from error
+        with self._lock:
+            self._placed.append(replace(outcome, place=place))
 
-    def close(self) -> list[Outcome]:
+    def close(self) -> None:
         """Nothing is open."""
-        return []
 
 
-class Shards:
+class Shards(_Placed):
     """Many photos in one file: collected in memory, written at once.
 
     Args:
         folder: of the fetch.
         size: photos a file.
-        first: number of the next file.
+        last: the last file that the ledger knows, "" where there is none. What lies behind it was not recorded
+            any more, and is overwritten.
         kind: "webdataset" or "parquet".
     """
 
-    def __init__(self, folder: Path, size: int, first: int, kind: str) -> None:
-        self._folder, self._size, self._number = folder, size, first
+    def __init__(self, folder: Path, size: int, last: str, kind: str) -> None:
+        super().__init__()
+        self._folder, self._size = folder, size
+        self._number = 1 + int(re.sub(r"\D", "", last)) if last else 0
         self._write, self._suffix = _WRITERS[kind]
         self._open: list[tuple[Outcome, Photo]] = []
-        self._lock = threading.Lock()
 
-    def put(self, outcome: Outcome, photo: Photo) -> list[Outcome]:
-        """Add the photo; gives all outcomes of its file once that is full."""
+    def put(self, outcome: Outcome, photo: Photo) -> None:
+        """Add the photo, and write the file once it is full."""
         with self._lock:
             self._open.append((outcome, photo))
-            return self._finish() if len(self._open) == self._size else []
+            if len(self._open) == self._size:
+                self._finish()
 
-    def close(self) -> list[Outcome]:
+    def close(self) -> None:
         """Write the photos that don't fill a file."""
         with self._lock:
-            return self._finish() if self._open else []
+            if self._open:
+                self._finish()
 
-    def _finish(self) -> list[Outcome]:
+    def _finish(self) -> None:
         place = f"photos-{self._number:06}.{self._suffix}"
         with replacing(self._folder / place, pl.exceptions.ComputeError) as temporary:
             self._write(temporary, self._open)
-        placed = [replace(outcome, place=place) for outcome, _ in self._open]
+        self._placed += [replace(outcome, place=place) for outcome, _ in self._open]
         self._number, self._open = self._number + 1, []
-        return placed
 
 
 def _write_webdataset(path: Path, photos: list[tuple[Outcome, Photo]]) -> None:
@@ -157,7 +173,3 @@ _WRITERS: dict[str, tuple[Callable[[Path, list[tuple[Outcome, Photo]]], None], s
     "webdataset": (_write_webdataset, "tar"),
     "parquet": (_write_parquet, "parquet"),
 }
-
-
-def _not_written(path: Path, error: OSError) -> StorageError:
-    return StorageError.expected(f"{path} to be written", f"'{error.strerror}'", "freeing space or another folder")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from modiste.errors import StorageError
 
-_WRITING = ".writing-"
+WRITING = ".writing-"  # begins the name of what is not complete
 
 
 @contextmanager
@@ -33,10 +33,10 @@ def replacing(path: Path | str, *unwritable: type[Exception]) -> Iterator[Path]:
         raise StorageError.expected(f"{path} to be a file", got, "another path")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f"{_WRITING}{path.stem[:100]}.", suffix=path.suffix, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f"{WRITING}{path.stem[:100]}.", suffix=path.suffix, dir=path.parent)
         os.close(handle)
     except OSError as error:
-        raise _not_written(path, error) from error
+        raise not_written(path, error) from error
     temporary = Path(name)
     failures: tuple[type[Exception], ...] = (OSError, *unwritable)
     try:
@@ -46,7 +46,7 @@ def replacing(path: Path | str, *unwritable: type[Exception]) -> Iterator[Path]:
             os.fsync(written.fileno())  # else a power cut may leave an empty file under the final name
         temporary.replace(path)
     except failures as error:
-        raise _not_written(path, error) from error
+        raise not_written(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -57,13 +57,28 @@ def write_text(path: Path | str, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, if it is missing, and those above it.
+
+    Raises:
+        StorageError: it can't be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise StorageError.expected(f"{folder} to be a folder", "a file", "another path") from None
+    except OSError as error:
+        raise not_written(folder, error) from error
+
+
 def remove_unfinished(folder: Path) -> None:
     """Remove what a killed process was writing into `folder`; only for the one process that writes there."""
-    for path in folder.glob(f"{_WRITING}*"):
+    for path in folder.glob(f"{WRITING}*"):
         path.unlink(missing_ok=True)
 
 
-def _not_written(path: Path, error: Exception) -> StorageError:
+def not_written(path: Path, error: Exception) -> StorageError:
+    """The error that says why `path` could not be written."""
     why = getattr(error, "strerror", None) or str(error)
     return StorageError.expected(f"{path} to be written", f"'{why}'", "freeing space or another folder")
 

@@ -97,7 +97,7 @@ def check_file(path: Path) -> None:
     if not path.exists():
         raise ManifestError.expected(f"manifest {path} to exist", "no such file", "another path")
     if not path.stat().st_size:
-        raise _empty(path)
+        raise empty(path)
 
 
 def words_table(frame: pl.DataFrame, path: Path, labels: LabelSet | None = None) -> Table:
@@ -109,7 +109,7 @@ def words_table(frame: pl.DataFrame, path: Path, labels: LabelSet | None = None)
     )
     frame = frame.with_row_index(_RECORD).filter(~blank) if frame.width else frame
     if not len(frame):
-        raise _empty(path)
+        raise empty(path)
     return Table(frame.drop(_RECORD), path, frame[_RECORD].to_numpy(), labels)
 
 
@@ -196,7 +196,8 @@ def _line(path: Path, record: int) -> int:
     return next((line for k, (line, _) in enumerate(_rows(path)) if k == record + 1), record + 2)
 
 
-def _empty(path: Path) -> ManifestError:
+def empty(path: Path) -> ManifestError:
+    """The error that says that a file has no rows."""
     return ManifestError.expected(f"{path} to list photos", "no rows", "a manifest with at least one row")
 
 

@@ -21,13 +21,13 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from modiste.fetched import Summary
-from modiste.fetching import FetchState
 from modiste.monitor import Monitor, Row
 from modiste.predict import Prediction
 
-if TYPE_CHECKING:  # needs torch
+if TYPE_CHECKING:  # need torch, or the network
     from modiste.evaluation import Evaluation
+    from modiste.fetched import Summary
+    from modiste.fetching import FetchState
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -73,17 +73,25 @@ def fetching() -> Iterator[Callable[[FetchState], None]]:
     with _bar() as bar:
         task = bar.add_task("fetching", total=None, words="")
         begun = time.monotonic()
+        shown, last = 0.0, None
 
         def show(state: FetchState) -> None:
-            if time.monotonic() < shown[0] + 0.1 and state.done < state.total:
+            nonlocal shown, last
+            last = state
+            if time.monotonic() < shown + 0.1:
                 return
-            shown[0] = time.monotonic()
-            failures = ", ".join(f"{count} {kind}" for kind, count in state.failures.most_common(4))
-            words = f"{state.bytes / 1e6 / (shown[0] - begun):.1f} MB/s  {failures}"
-            bar.update(task, completed=state.done, total=max(state.total, state.done), words=words)
+            shown = time.monotonic()
+            draw(state, state.total)
 
-        shown = [0.0]
+        def draw(state: FetchState, total: int) -> None:
+            failures = ", ".join(f"{count} {kind}" for kind, count in state.failures.most_common(4))
+            words = f"{state.bytes / 1e6 / (time.monotonic() - begun):.1f} MB/s  {failures}"
+            done = state.done - state.earlier  # what was there already says nothing about the rate
+            bar.update(task, completed=done, total=max(total - state.earlier, done), words=words)
+
         yield show
+        if last is not None:
+            draw(last, last.done)
 
 
 def print_fetched(summary: Summary) -> None:
