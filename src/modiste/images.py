@@ -85,18 +85,24 @@ def decode(data: bytes, *, name: str, target: int | None = None, max_pixels: int
     Raises:
         PhotoError: `data` is empty, too large, damaged or no photo.
     """
+    return _decode_sized(data, name, target, max_pixels)[0]
+
+
+def _decode_sized(data: bytes, name: str, target: int | None, max_pixels: int) -> tuple[np.ndarray, tuple[int, int]]:
     _silence_pillow()
     kind = next((kind for kind, (magic, _) in _READERS.items() if magic.match(data)), None)
     if kind is None:
         raise _refusal(name, *_alien(data))
     try:
         image = _READERS[kind][1](BytesIO(data))
-        if image.width * image.height <= max_pixels:
+        width, height = image.size  # of the file, before a draft makes them smaller
+        if width * height <= max_pixels:
             if target is not None and isinstance(image, JpegImageFile):
                 image.draft(None, (target, target))
             image.load()
-            return np.array(_upright(_rgb(image), image))
-        pixels = image.width * image.height
+            upright, turned = _upright(_rgb(image), image)
+            return np.array(upright), (height, width) if turned else (width, height)
+        pixels = width * height
     except Image.DecompressionBombError as error:  # a tile or frame larger than the header said
         numbers = re.findall(r"\d+", str(error))
         pixels, max_pixels = int(numbers[0]), min(max_pixels, int(numbers[1]))
@@ -113,12 +119,24 @@ def read(path: Path | str, *, target: int | None = None, max_pixels: int = MAX_P
     Raises:
         PhotoError: the file can't be read, or for the reasons of `decode`.
     """
+    return decode(_content(path), name=str(path), target=target, max_pixels=max_pixels)
+
+
+def read_sized(path: Path | str, *, target: int) -> tuple[np.ndarray, tuple[int, int]]:
+    """`read` the photo at `path`, and the (width, height) that it has upright when decoded whole.
+
+    Raises:
+        PhotoError: as `read`.
+    """
+    return _decode_sized(_content(path), str(path), target, MAX_PIXELS)
+
+
+def _content(path: Path | str) -> bytes:
     try:
-        data = Path(path).read_bytes()
+        return Path(path).read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
         got = f"'{getattr(error, 'strerror', None) or error}'"
         raise PhotoError.expected(f"'{path}' to be a readable file", got, "another path") from error
-    return decode(data, name=str(path), target=target, max_pixels=max_pixels)
 
 
 def resize(photo: np.ndarray, size: int, mode: Mode) -> np.ndarray:
@@ -187,12 +205,14 @@ def _spread(grey: np.ndarray) -> np.ndarray:
     return levels
 
 
-def _upright(pixels: Image.Image, source: Image.Image) -> Image.Image:
+def _upright(pixels: Image.Image, source: Image.Image) -> tuple[Image.Image, bool]:
+    """The photo turned upright, and whether its width and height changed places."""
     try:
-        turn = _TURNS.get(source.getexif().get(ExifTag.Orientation, 1))
+        orientation = source.getexif().get(ExifTag.Orientation, 1)
+        turn = _TURNS.get(orientation)
     except Exception:  # damaged metadata is no reason to lose the photo
-        return pixels
-    return pixels if turn is None else pixels.transpose(turn)
+        return pixels, False
+    return (pixels, False) if turn is None else (pixels.transpose(turn), orientation >= 5)
 
 
 def _alien(data: bytes) -> tuple[str, str]:

@@ -44,13 +44,21 @@ class Manifest:
     source: str
 
     @classmethod
-    def read(cls, path: Path | str, config: DataConfig = DataConfig(), labels: LabelSet | None = None) -> Self:  # noqa: B008 (frozen)
+    def read(
+        cls,
+        path: Path | str,
+        config: DataConfig = DataConfig(),  # noqa: B008 (frozen)
+        labels: LabelSet | None = None,
+        *,
+        strict: bool = True,
+    ) -> Self:
         """Read CSV, TSV, Parquet, JSONL, a folder of class folders, or a text file of the JD challenge.
 
         Args:
             path: the file or folder.
             config: column names and so on; what it leaves out is found by the rules in docs/manifest.md.
             labels: the label set to map into; labels that the file does not speak of are UNKNOWN.
+            strict: refuse two rows of one photo and two labels of an exclusive group; else they stay as they are.
 
         Raises:
             ManifestError: the file can't be read as photos and labels.
@@ -71,8 +79,9 @@ class Manifest:
         roles = find_roles(table, config, () if labels is None else tuple(lookup(labels)), own)
         candidates = [name for name in table.frame.columns if name not in roles.values()]
         kinds = label_columns(table, candidates, config, labels)
-        labels, targets = read_labels(table, kinds, config, labels)
-        frame = photo_frame(table, roles, [c for c in candidates if c not in kinds and c not in labels.ids])
+        labels, targets = read_labels(table, kinds, config, labels, strict=strict)
+        others = [c for c in candidates if c not in kinds and c not in labels.ids]
+        frame = photo_frame(table, roles, others, strict=strict)
         return cls(labels, frame, targets, root if config.root is None else Path(config.root), str(path))
 
     def write(self, path: Path | str) -> None:
