@@ -207,6 +207,14 @@ class Manifest:
         np.divide(positives, known, out=shares, where=known > 0)
         return shares
 
+    @property
+    def parts(self) -> np.ndarray:
+        """Which part each photo belongs to, (n,) str: its split; without splits its fold, "fold 0"; "" is neither."""
+        splits = self._splits()
+        if "fold" not in self.frame.columns or (splits != "").any():
+            return splits
+        return np.array([f"fold {fold}" if fold >= 0 else "" for fold in self.frame["fold"]])
+
     def _with(self, role: str, values: np.ndarray) -> Self:
         frame = self.frame.with_columns(pl.Series(role, values.tolist()))
         roles = [name for name in ROLES if name in frame.columns]

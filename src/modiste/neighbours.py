@@ -1,0 +1,242 @@
+"""Fingerprints -> which photos are the same, nearly the same, or mirrored, and the clusters that they form.
+
+Hashes are looked up in bands (multi-index hashing: Norouzi, Punjani, Fleet 2012, "Fast Search in Hamming
+Space with Multi-Index Hashing"), which finds every pair within likeness.RADIUS bits without comparing all
+pairs; the thumbnails then decide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from modiste.fingerprints import Fingerprints, hash_pixels
+from modiste.likeness import (
+    BANDS,
+    CROPS,
+    LEAST_ALIKE,
+    MIRRORED,
+    RADIUS,
+    WHOLE,
+    View,
+    align,
+    detail,
+    hashes,
+    samples,
+)
+
+MOST_IN_BUCKET = 1024  # hashes of one bucket that one query is compared with
+BLANK = 12.0  # grey levels: a photo whose colours spread no further shows nothing to be compared
+_CHUNK = 1024  # photos or queries at once
+_ROUNDS = 8  # kinds of photos that may share one hash before they are left to the search
+_PAIRS = 4096  # pairs compared at once: 30 MB of samples
+
+
+@dataclass(frozen=True, eq=False)
+class Alike:
+    """Which of n photos look alike.
+
+    Attributes:
+        exact: (n,) int64, equal where the pixels are.
+        near: (n,) int64, equal where photos are exact or near duplicates, directly or over others.
+        any: (n,) int64, likewise with mirrored copies.
+        pairs: (pairs, 2) int64, the near duplicates that were compared, lower position first.
+        alike: (pairs,) float64, correlation of their fine structure, from likeness.LEAST_ALIKE to 1.
+        mirrored: (pairs,) bool, one of the two had to be mirrored.
+        crowded: photos with a hash in a bucket of more than MOST_IN_BUCKET, which were not compared with all of it.
+    """
+
+    exact: np.ndarray
+    near: np.ndarray
+    any: np.ndarray
+    pairs: np.ndarray
+    alike: np.ndarray
+    mirrored: np.ndarray
+    crowded: int
+
+
+def find_alike(
+    prints: Fingerprints,
+    paths: Sequence[Path | None],
+    folder: Path,
+    *,
+    workers: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> Alike:
+    """Find the photos that look alike; blank photos are left out, each alike to itself alone.
+
+    Args:
+        prints: of n photos.
+        paths: the n photos; those that may be equal to the pixel are decoded whole.
+        folder: where `prints` are kept.
+        workers: threads that decode.
+        progress: told (done, total) of the views searched.
+
+    Raises:
+        StorageError: `folder` can't be written.
+    """
+    shown = np.flatnonzero(prints.there & (prints.spreads > BLANK))
+    found, alike, mirrored, crowded = _search(prints.thumbnails[shown], progress)
+    n, pairs = len(prints.there), shown[found]
+    straight = pairs[~mirrored]
+    maybe = straight[(prints.sizes[straight[:, 0]] == prints.sizes[straight[:, 1]]).all(axis=1)]
+    wanted = np.unique(maybe).tolist()
+    digests = hash_pixels([Path(str(paths[k])) for k in wanted], folder, workers=workers)
+    first: dict[bytes, int] = {}
+    equal = [(first.setdefault(digest, k), k) for k, digest in zip(wanted, digests, strict=True)]
+    exact = components(n, np.array(equal, np.int64).reshape(-1, 2))
+    return Alike(exact, components(n, straight), components(n, pairs), pairs, alike, mirrored, crowded)
+
+
+class HashIndex:
+    """Hashes in BANDS sorted lists, to be asked for all within RADIUS bits.
+
+    `crowded` marks the hashes (n,) bool that lie in a bucket of more than MOST_IN_BUCKET: of such a bucket a
+    query sees only those next to it in the order of the bits that follow, so that no crowd makes the search
+    quadratic.
+    """
+
+    def __init__(self, values: np.ndarray) -> None:
+        """Index (n,) uint64 hashes."""
+        self.values = values
+        self.crowded = np.zeros(len(values), bool)
+        self._bands = []
+        widths = [len(range(band, 64, BANDS)) for band in range(BANDS)]
+        for start, width in zip(np.cumsum([0, *widths]), widths, strict=False):
+            keys = _turned(values, int(start))
+            order = np.argsort(keys, kind="stable")
+            keys = keys[order]
+            starts = np.searchsorted(keys >> np.uint64(64 - width), np.arange((1 << width) + 1, dtype=np.uint64))
+            self.crowded[order] |= np.repeat(np.diff(starts) > MOST_IN_BUCKET, np.diff(starts))
+            self._bands.append((int(start), width, keys, order, starts))
+
+    def near(self, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Positions of queries (m,) uint64, and beside each the position of a hash within RADIUS bits of it."""
+        found = [
+            pair + position * len(self.values)
+            for position in range(0, len(queries), _CHUNK)
+            for pair in self._near(queries[position : position + _CHUNK])
+        ]
+        both = np.unique(np.concatenate(found)) if found else np.zeros(0, np.int64)
+        return np.divmod(both, len(self.values)) if len(both) else (both, both)
+
+    def _near(self, queries: np.ndarray) -> Iterator[np.ndarray]:
+        """query * n + position of each pair, band by band."""
+        for start, width, keys, order, starts in self._bands:
+            turned = _turned(queries, start)
+            low = np.uint64(64 - width)
+            flips = np.concatenate([[0], 1 << np.arange(width)]).astype(np.uint64)
+            codes = (turned >> low)[:, None] ^ flips
+            begin, end = starts[codes], starts[codes + np.uint64(1)]
+            full = end - begin > MOST_IN_BUCKET
+            if full.any():
+                rest = np.broadcast_to((turned & ((np.uint64(1) << low) - np.uint64(1)))[:, None], codes.shape)
+                middle = np.searchsorted(keys, (codes[full] << low) | rest[full])
+                begin[full] = np.clip(middle - MOST_IN_BUCKET // 2, begin[full], end[full] - MOST_IN_BUCKET)
+                end[full] = begin[full] + MOST_IN_BUCKET
+            counts = (end - begin).ravel()
+            query = np.repeat(np.repeat(np.arange(len(queries)), len(flips)), counts)
+            place = np.arange(counts.sum()) + np.repeat(begin.ravel() - np.cumsum(counts) + counts, counts)
+            close = np.bitwise_count(keys[place] ^ turned[query]) <= RADIUS
+            yield query[close] * len(keys) + order[place[close]]
+
+
+def _search(
+    thumbnails: np.ndarray, progress: Callable[[int, int], None] | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """Pairs of positions, lower first, how alike, whether mirrored, and how many photos were crowded."""
+    sampled, values = _chunked(samples, thumbnails), _chunked(hashes, thumbnails)
+    alone, *same = _same_hash(values, thumbnails, sampled)
+    found, alike, mirrored = [same[0]], [same[1]], [np.zeros(len(same[0]), bool)]
+    index = HashIndex(values[alone])
+    views = (WHOLE, *CROPS, MIRRORED)
+    for done, view in enumerate(views, 1):
+        queries = _chunked(partial(hashes, view=view), thumbnails[alone])
+        one, other = index.near(queries)
+        # A part of a photo is asked for both ways; with the whole and its mirror image both ways are the same.
+        once = one != other if view in CROPS else one < other
+        pairs = np.column_stack([alone[one[once]], alone[other[once]]])
+        known = np.concatenate([_key(some, len(values)) for some in found])
+        pairs = pairs[~np.isin(_key(pairs, len(values)), known)]
+        likeness = _compare(thumbnails, sampled, pairs, view)
+        close = np.flatnonzero(likeness >= LEAST_ALIKE)
+        _, first = np.unique(_key(pairs[close], len(values)), return_index=True)
+        found.append(np.sort(pairs[close[first]], axis=1))
+        alike.append(likeness[close[first]])
+        mirrored.append(np.full(len(first), view.mirrored))
+        if progress is not None:
+            progress(done, len(views))
+    return np.concatenate(found), np.concatenate(alike), np.concatenate(mirrored), int(index.crowded.sum())
+
+
+def _same_hash(
+    values: np.ndarray, thumbnails: np.ndarray, sampled: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Photos of one hash that look alike are represented by the first of them, so that a thousand copies are one.
+
+    Returns:
+        Positions of those that represent themselves or others, pairs (first, other), and how alike they are.
+    """
+    rest, firsts, found, alike = np.arange(len(values)), [], [np.zeros((0, 2), np.int64)], [np.zeros(0)]
+    for _ in range(_ROUNDS):
+        _, at, hash_of = np.unique(values[rest], return_index=True, return_inverse=True)
+        others = np.setdiff1d(np.arange(len(rest)), at)
+        pairs = np.column_stack([rest[at[hash_of[others]]], rest[others]])
+        likeness = _compare(thumbnails, sampled, pairs, WHOLE)
+        close = likeness >= LEAST_ALIKE
+        firsts.append(rest[at])
+        found.append(pairs[close])
+        alike.append(likeness[close])
+        rest = rest[others[~close]]
+    return np.sort(np.concatenate([*firsts, rest])), np.concatenate(found), np.concatenate(alike)
+
+
+def _compare(thumbnails: np.ndarray, sampled: np.ndarray, pairs: np.ndarray, view: View) -> np.ndarray:
+    """How alike a view of the first of each pair and the second are, (pairs,) float64; 0 where they don't even fit."""
+    parts = [np.zeros(0)]
+    for start in range(0, len(pairs), _PAIRS):
+        one, other = pairs[start : start + _PAIRS].T
+        photos, back = np.unique(one, return_inverse=True)
+        seen = sampled[one] if view == WHOLE else samples(thumbnails[photos], view)[back]
+        moves, fits = align(seen, sampled[other])
+        likeness = np.zeros(len(one))
+        likeness[fits] = detail(thumbnails[one[fits]], thumbnails[other[fits]], moves[fits], view)
+        parts.append(likeness)
+    return np.concatenate(parts)
+
+
+def _chunked(make: Callable[[np.ndarray], np.ndarray], thumbnails: np.ndarray) -> np.ndarray:
+    """`make` of all thumbnails, a chunk at a time, for they are bytes and become floats."""
+    starts = range(0, max(1, len(thumbnails)), _CHUNK)
+    return np.concatenate([make(thumbnails[start : start + _CHUNK]) for start in starts])
+
+
+def _key(pairs: np.ndarray, n: int) -> np.ndarray:
+    key: np.ndarray = pairs.min(axis=1) * n + pairs.max(axis=1)
+    return key
+
+
+def components(n: int, pairs: np.ndarray) -> np.ndarray:
+    """The lowest position that each of n photos is connected with over `pairs` (pairs, 2), (n,) int64: union-find."""
+    parent = list(range(n))
+    for one, other in pairs.tolist():
+        first, second = _root(parent, one), _root(parent, other)
+        parent[max(first, second)] = min(first, second)
+    return np.array([_root(parent, k) for k in range(n)], np.int64)
+
+
+def _root(parent: list[int], k: int) -> int:
+    while parent[k] != k:
+        parent[k] = parent[parent[k]]
+        k = parent[k]
+    return k
+
+
+def _turned(values: np.ndarray, by: int) -> np.ndarray:
+    """The 64 bits turned left, so that a band comes first."""
+    turned: np.ndarray = values if by == 0 else (values << np.uint64(by)) | (values >> np.uint64(64 - by))
+    return turned
