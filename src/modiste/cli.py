@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from modiste.answers import first_process
+from modiste.data_commands import check, split
 from modiste.errors import ModisteError, StorageError
 from modiste.model_commands import demo, evaluate, tag, train
 
@@ -39,7 +40,7 @@ def _root(
     pass
 
 
-for verb in (demo, train, evaluate, tag):
+for verb in (demo, check, split, train, evaluate, tag):
     app.command()(verb)
 
 

@@ -79,6 +79,8 @@ def fingerprint(
         _recall(made, kept, paths, stamps)
         todo = [k for k in range(n) if stamps[k] is not None and not made.there[k]]
         rows: list[tuple] = []
+        if progress is not None:
+            progress(0, len(todo))
         try:
             for done, (k, facts) in enumerate(_each(todo, lambda k: _facts(Path(str(paths[k]))), workers), 1):
                 if isinstance(facts, str):

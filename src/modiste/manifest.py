@@ -146,6 +146,10 @@ class Manifest:
             )
         return self.select(splits == split)
 
+    def without(self, *columns: str) -> Self:
+        """The same photos without some columns of `frame`, whether it has them or not."""
+        return replace(self, frame=self.frame.drop(columns, strict=False))
+
     def with_split(self, val_fraction: float, test_fraction: float, seed: int, stratify: Sequence[str] = ()) -> Self:
         """Deal photos into the splits that the manifest does not name, stratified over labels, groups kept whole.
 
@@ -172,7 +176,7 @@ class Manifest:
         dealt = self._dealt(pool, [1 - sum(carved.values()), *carved.values()], seed, stratify)
         made = splits.astype("<U5")
         made[pool] = names[dealt]
-        return self._with("split", made)
+        return self.with_column("split", made.tolist())
 
     def with_folds(self, k: int, seed: int, stratify: Sequence[str] = ()) -> Self:
         """Number k folds from 0, stratified over labels, groups kept whole; test and unused photos get -1."""
@@ -181,7 +185,7 @@ class Manifest:
         pool = self._in_folds()
         folds = np.full(len(self), -1)
         folds[pool] = self._dealt(pool, [1 / k] * k, seed, stratify)
-        return self._with("fold", folds)
+        return self.with_column("fold", folds.tolist())
 
     def with_fold(self, fold: int) -> Self:
         """The photos of this fold validate, those of the others train; test and unused photos stay so.
@@ -196,7 +200,7 @@ class Manifest:
         splits = self._splits().astype("<U5")
         pool = self._in_folds()
         splits[pool] = np.where(folds[pool] == fold, "val", np.where(folds[pool] >= 0, "train", ""))
-        return self._with("split", splits)
+        return self.with_column("split", splits.tolist())
 
     @property
     def prevalence(self) -> np.ndarray:
@@ -215,8 +219,9 @@ class Manifest:
             return splits
         return np.array([f"fold {fold}" if fold >= 0 else "" for fold in self.frame["fold"]])
 
-    def _with(self, role: str, values: np.ndarray) -> Self:
-        frame = self.frame.with_columns(pl.Series(role, values.tolist()))
+    def with_column(self, name: str, values: Sequence[str] | Sequence[int]) -> Self:
+        """The same photos with n values in a column such as group, split or fold."""
+        frame = self.frame.with_columns(pl.Series(name, values))
         roles = [name for name in ROLES if name in frame.columns]
         return replace(self, frame=frame.select(*roles, pl.exclude(roles)))
 

@@ -74,7 +74,7 @@ def find_alike(
         paths: the n photos; those that may be equal to the pixel are decoded whole.
         folder: where `prints` are kept.
         workers: threads that decode.
-        progress: told (done, total) of the views searched.
+        progress: told (done, total) in photos.
 
     Raises:
         StorageError: `folder` can't be written.
@@ -169,7 +169,7 @@ def _search(
         alike.append(likeness[close[first]])
         mirrored.append(np.full(len(first), view.mirrored))
         if progress is not None:
-            progress(done, len(views))
+            progress(done * len(values) // len(views), len(values))
     return np.concatenate(found), np.concatenate(alike), np.concatenate(mirrored), int(index.crowded.sum())
 
 

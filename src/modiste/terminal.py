@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -101,6 +102,18 @@ def watched(
     for done, prediction in enumerate(predictions, 1):
         progress(done, total)
         yield prediction
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table on stdout; whole numbers stand to the right."""
+    table = Table(title=title)
+    rows = list(rows)
+    for k, column in enumerate(columns):
+        numbers = bool(rows) and all(isinstance(row[k], int | float) for row in rows)
+        table.add_column(column, justify="right" if numbers else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(f"{value:,}" if isinstance(value, int) else escape(str(value)) for value in row))
+    Console().print(table)
 
 
 def print_scores(evaluation: Evaluation) -> None:
