@@ -28,6 +28,7 @@ _MOST_ROWS = 30  # of a table
 _MOST_LABELS = 40  # a side of the heatmap
 _MOST_CHIPS = 8  # labels under one photo
 _MOST_EXAMPLES = 3  # named in the summary
+_LONGEST_EXAMPLE = 24  # letters
 _THUMBNAIL = 280  # pixels of the longer side: about 140 on the page, twice that on dense screens
 
 
@@ -35,7 +36,6 @@ _THUMBNAIL = 280  # pixels of the longer side: about 140 on the page, twice that
 class Line:
     """One line of the summary: how many, of what, what that means, where the page shows it, and a few of them."""
 
-    key: str
     count: int
     name: str
     meaning: str
@@ -44,14 +44,17 @@ class Line:
 
 
 def summary(manifest: Manifest, findings: Findings) -> list[Line]:
-    """A line for each kind of finding, in the order of docs/checking.md, also where there is none."""
+    """A line for each kind of finding, in the order of docs/checking.md, also where there is none.
+
+    Where no photo is on disk, nothing is said of what photos show.
+    """
     ids = manifest.frame["id"].to_list()
 
     def line(name: str, meaning: str, anchor: str, found: Sequence[str]) -> Line:
-        return Line(name.replace(" ", "-"), len(found), name, meaning, anchor, tuple(found[:_MOST_EXAMPLES]))
+        return Line(len(found), name, meaning, anchor, tuple(_short(one) for one in found[:_MOST_EXAMPLES]))
 
     def clusters(found: Sequence[Cluster]) -> list[str]:
-        return [" = ".join(ids[k] for k in cluster.photos[:2]) for cluster in found]
+        return [ids[cluster.photos[0]] for cluster in found]
 
     across = [cluster for cluster in findings.clusters if cluster.straddles]
     differing = [cluster for cluster in findings.clusters if cluster.conflicts]
@@ -76,7 +79,13 @@ def summary(manifest: Manifest, findings: Findings) -> list[Line]:
         ),
         ("rare labels", "have too few photos to be measured", "labels", [f.id for f in findings.labels if f.rare]),
     ]
-    return [line(*row) for row in found]
+    looked_for = found if findings.there else [row for row in found if row[3] or row[2] not in ("broken", "alike")]
+    return [line(*row) for row in looked_for]
+
+
+def _short(name: str) -> str:
+    """The end of a long name, which tells photos apart."""
+    return name if len(name) <= _LONGEST_EXAMPLE else "…" + name[1 - _LONGEST_EXAMPLE :]
 
 
 def write_page(folder: Path, manifest: Manifest, findings: Findings, fixed: Repair | None = None) -> Path:
@@ -109,6 +118,7 @@ def write_page(folder: Path, manifest: Manifest, findings: Findings, fixed: Repa
         broken={name: (len(rows), _cards(manifest, rows[:_MOST_BROKEN])) for name, rows in broken.items() if rows},
         clusters=_sections(manifest, findings),
         heatmap=_heatmap(manifest, findings),
+        groups=len(manifest.labels.groups),
         fixed=fixed,
         most_rows=_MOST_ROWS,
         rare=RARE,
@@ -132,8 +142,8 @@ def _sections(manifest: Manifest, findings: Findings) -> dict[str, dict[str, Any
             "They look alike, and what is said of them differs.",
             [cluster for cluster in inside if cluster.conflicts],
         ),
-        "Within one split": (
-            "They count twice in training or in a score.",
+        "Others": (
+            "Within one split they count twice in training or in a score.",
             [cluster for cluster in inside if not cluster.conflicts],
         ),
     }
@@ -163,10 +173,10 @@ def _cards(
     """What a card shows of each photo: first the labels in which it differs from its like, then others."""
     ids, names, parts, cards = manifest.labels.ids, manifest.labels.names(), manifest.parts, []
     for k, words in photos:
-        has = [p for p in np.flatnonzero(manifest.targets[k] == 1).tolist()]
-        has.sort(key=lambda p: ids[p] not in differing)
-        lacks = [p for p in range(len(ids)) if ids[p] in differing and manifest.targets[k, p] == 0]
-        chips = [("has", names[p], ids[p] in differing) for p in has] + [("lacks", names[p], True) for p in lacks]
+        target = manifest.targets[k]
+        told = [p for p in range(len(ids)) if target[p] == 1 or (target[p] == 0 and ids[p] in differing)]
+        told.sort(key=lambda p: (ids[p] not in differing, target[p] == 0))
+        chips = [(target[p] == 1, names[p], ids[p] in differing) for p in told]
         path = str(manifest.frame["path"][k])
         cards.append(
             {

@@ -73,13 +73,8 @@ def check(
 
         modiste check train-k-fold.txt --root photos --json
     """
-    from modiste.audit import audit, to_dict
-    from modiste.audit_page import write_page
+    from modiste.audit import audit
     from modiste.manifest import Manifest
-    from modiste.repair import repair
-    from modiste.repair import to_dict as repair_dict
-    from modiste.storage import write_text
-    from modiste.terminal import console
 
     config = data_config(
         labels,
@@ -94,23 +89,8 @@ def check(
     cleaned = None if fix is None else new_table(fix)
     photos = Manifest.read(manifest, config, strict=False)
     folder = output or _report_folder(manifest)
-    prints, alike = _look(photos, folder, workers)
-    findings = audit(photos, prints, alike, min_side=min_side)
-    found, fixed = to_dict(photos, findings), None
-    if cleaned is not None:
-        fixed = repair(photos, findings)
-        fixed.manifest.write(cleaned)
-        found["fix"] = {"file": str(cleaned), **repair_dict(photos, fixed)}
-    write_text(folder / "check.json", json.dumps(found, ensure_ascii=False, indent=1) + "\n")
-    page = write_page(folder, photos, findings, fixed)
-    if as_json:
-        print_json(found)
-    else:
-        _print_findings(photos, findings)
-        if fixed is not None:
-            _print_counts(f"{cleaned}: {len(fixed.manifest)} of {len(photos)} photos", fixed.counts())
-    console.print(f"report: {page}")
-    _name_broken(photos, findings)
+    findings = audit(photos, *_look(photos, folder, workers), min_side=min_side)
+    _answer(photos, findings, folder, cleaned, as_json=as_json)
 
 
 def split(
@@ -153,13 +133,10 @@ def split(
 
         modiste split train-k-fold.txt -o folds.csv --folds 5 --stratify annotator
     """
-    from modiste.evenness import evenness, keep_together
     from modiste.manifest import Manifest
-    from modiste.terminal import console, print_table
 
     if folds is not None and (val is not None or test is not None):
         raise UsageError.expected("--folds, or --val and --test", "both", "one of the two")
-    new_table(output)
     config = data_config(
         labels,
         label_set=label_set,
@@ -169,35 +146,77 @@ def split(
         group_column=group_column,
         root=root,
     )
+    new_table(output)
     photos = Manifest.read(manifest, config).without("fold")
-    alike_clusters = 0
+    together = 0
     if near_duplicates:
-        prints, alike = _look(photos, checked or _report_folder(manifest), workers)
-        if not prints.there.any():
-            console.print("no photo is there, so near duplicates were not looked for")
-        photos = keep_together(photos, alike.any)
-        alike_clusters = len(set(alike.any[alike.any != range(len(photos))].tolist()))
+        photos, together = _together(photos, checked or _report_folder(manifest), workers)
     if folds is not None:
         photos = photos.with_folds(folds, seed, stratify or ())
-        parts = photos.without("split").parts
     else:
         val, test = (0.1 if share is None else share for share in (val, test))
         photos = photos.without("split").with_split(val, test, seed, stratify or ())
-        parts = photos.parts
     photos.write(output)
-    found = evenness(photos, parts, seed)
+    _print_evenness(output, photos.without("split") if folds else photos, together, seed, as_json=as_json)
+
+
+def _answer(photos: Manifest, findings: Findings, folder: Path, cleaned: Path | None, *, as_json: bool) -> None:
+    """Write the report and the cleaned manifest, show both, and name what is broken."""
+    from modiste.audit import to_dict
+    from modiste.audit_page import write_page
+    from modiste.repair import repair
+    from modiste.repair import to_dict as repair_dict
+    from modiste.storage import write_text
+    from modiste.terminal import console, print_table
+
+    found, fixed = to_dict(photos, findings), None
+    if cleaned is not None:
+        fixed = repair(photos, findings)
+        fixed.manifest.write(cleaned)
+        found["fix"] = {"file": str(cleaned), **repair_dict(photos, fixed)}
+    write_text(folder / "check.json", json.dumps(found, ensure_ascii=False, indent=1) + "\n")
+    page = write_page(folder, photos, findings, fixed)
     if as_json:
-        print_json({"manifest": str(output), "kept_together": alike_clusters, **asdict(found)})
+        print_json(found)
+    else:
+        _print_findings(photos, findings)
+        if fixed is not None:
+            title = f"{cleaned}: {len(fixed.manifest):,} of {len(photos):,} photos"
+            print_table(title, ["done", "photos"], fixed.counts().items() or [("nothing to do", 0)])
+    console.print(f"report: {page}")
+    _name_broken(photos, findings)
+
+
+def _together(photos: Manifest, folder: Path, workers: int | None) -> tuple[Manifest, int]:
+    """The photos with groups that keep look-alikes together, and how many clusters of those there are."""
+    from modiste.evenness import keep_together
+    from modiste.terminal import console
+
+    prints, alike = _look(photos, folder, workers)
+    if not prints.there.any():
+        console.print("no photo is there, so near duplicates were not looked for")
+    several = alike.any != range(len(photos))  # a cluster is numbered by its first photo
+    return keep_together(photos, alike.any), len(set(alike.any[several].tolist()))
+
+
+def _print_evenness(file: Path, photos: Manifest, together: int, seed: int, *, as_json: bool) -> None:
+    """Show how even the written split is."""
+    from modiste.evenness import evenness
+    from modiste.terminal import console, print_table
+
+    found = evenness(photos, photos.parts, seed)
+    if as_json:
+        print_json({"manifest": str(file), "kept_together": together, **asdict(found)})
         return
-    print_table(f"{output}, seed {seed}", ["part", "photos"], found.sizes.items())
+    print_table(f"{file}, seed {seed}", ["part", "photos"], found.sizes.items())
     rows = [("largest", found.largest, found.random_largest), ("mean", found.mean, found.random_mean)]
     print_table(
         "difference of a label's frequency between parts",
         ["over the labels", "this split", "random, mean of 20"],
         [(name, f"{ours:.4f}", f"{random:.4f}") for name, ours, random in rows],
     )
-    if near_duplicates:
-        console.print(f"{alike_clusters} clusters of photos that look alike were kept together")
+    if together:
+        console.print(f"{together} clusters of photos that look alike were kept together")
 
 
 def _report_folder(manifest: Path) -> Path:
@@ -220,17 +239,13 @@ def _look(photos: Manifest, folder: Path, workers: int | None) -> tuple[Fingerpr
 
 def _print_findings(photos: Manifest, findings: Findings) -> None:
     from modiste.audit_page import summary
-    from modiste.terminal import print_table
+    from modiste.terminal import print_table, print_words
 
     title = f"{findings.photos:,} photos, {findings.there:,} of them on disk; {len(findings.labels)} labels"
-    rows = [(line.name, line.count, line.meaning, ", ".join(line.examples)) for line in summary(photos, findings)]
+    lines = summary(photos, findings)
+    rows = [(line.name, line.count, line.meaning, "\n".join(line.examples)) for line in lines if line.count]
     print_table(title, ["finding", "how many", "what", "for example"], rows)
-
-
-def _print_counts(title: str, counts: dict[str, int]) -> None:
-    from modiste.terminal import print_table
-
-    print_table(title, ["done", "photos"], counts.items())
+    print_words(f"none: {', '.join(line.name for line in lines if not line.count)}")
 
 
 def _name_broken(photos: Manifest, findings: Findings) -> None:

@@ -94,6 +94,9 @@ def keep_together(manifest: Manifest, alike: np.ndarray) -> Manifest:
     if "group" in manifest.frame.columns:
         named = manifest.frame["group"].to_list()
     merged = components(n, np.concatenate([_pairs(named), _pairs(alike.tolist())])).tolist()
+    like = "like "
+    while any(name.startswith(like) for name in named):  # as in a manifest that was split before
+        like += "like "
     names: dict[int, str] = {}
     for k in range(n):
         if named[k]:
@@ -101,7 +104,7 @@ def keep_together(manifest: Manifest, alike: np.ndarray) -> Manifest:
     together = np.bincount(merged, minlength=n)
     for k in range(n):
         if together[k] > 1:
-            names.setdefault(k, f"like {manifest.frame['id'][k]}")
+            names.setdefault(k, like + manifest.frame["id"][k])
     return manifest.with_column("group", [names.get(root, "") for root in merged])
 
 

@@ -106,7 +106,7 @@ def watched(
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table on stdout; whole numbers stand to the right."""
-    table = Table(title=title)
+    table = Table(title=escape(title), title_justify="left")
     rows = list(rows)
     for k, column in enumerate(columns):
         numbers = bool(rows) and all(isinstance(row[k], int | float) for row in rows)
@@ -114,6 +114,11 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     for row in rows:
         table.add_row(*(f"{value:,}" if isinstance(value, int) else escape(str(value)) for value in row))
     Console().print(table)
+
+
+def print_words(words: str) -> None:
+    """A line on stdout."""
+    Console(highlight=False).print(escape(words))
 
 
 def print_scores(evaluation: Evaluation) -> None:
