@@ -36,6 +36,16 @@ if TYPE_CHECKING:
     from modiste.neighbours import Alike
 
 _MOST_NAMED = 20  # photos named on stderr; check.json has all
+Stratify = Annotated[
+    list[str] | None, typer.Option(help="A column whose values are to be spread evenly beside the labels.")
+]
+NearDuplicates = Annotated[
+    bool, typer.Option("--near-duplicates/--no-near-duplicates", help="Keep photos that look alike together.")
+]
+Checked = Annotated[
+    Path | None,
+    typer.Option("--check", help="Report folder of `modiste check`, for what it kept of photos."),
+]
 Workers = Annotated[int | None, typer.Option(min=1, help="Photos decoded at once. Default: one a core.")]
 
 
@@ -100,15 +110,9 @@ def split(
     val: Annotated[float | None, typer.Option(min=0, max=1, help="Share of the photos. Default: 0.1.")] = None,
     test: Annotated[float | None, typer.Option(min=0, max=1, help="Share of the photos. Default: 0.1.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same split.")] = 0,
-    stratify: Annotated[
-        list[str] | None, typer.Option(help="A column whose values are to be spread evenly beside the labels.")
-    ] = None,
-    near_duplicates: Annotated[
-        bool, typer.Option("--near-duplicates/--no-near-duplicates", help="Keep photos that look alike together.")
-    ] = True,
-    checked: Annotated[
-        Path | None, typer.Option("--check", help="Report folder of `modiste check`, for what it kept of the photos.")
-    ] = None,
+    stratify: Stratify = None,
+    near_duplicates: NearDuplicates = True,
+    checked: Checked = None,
     workers: Workers = None,
     labels: Labels = None,
     label_set: LabelFile = None,
@@ -131,7 +135,7 @@ def split(
 
         modiste split photos.csv -o split.csv --val 0.1 --test 0.2 --group-column product
 
-        modiste split train-k-fold.txt -o folds.csv --folds 5 --stratify annotator
+        modiste split photos.csv -o folds.csv --folds 5 --stratify season
     """
     from modiste.manifest import Manifest
 
@@ -152,12 +156,12 @@ def split(
     if near_duplicates:
         photos, together = _together(photos, checked or _report_folder(manifest), workers)
     if folds is not None:
-        photos = photos.with_folds(folds, seed, stratify or ())
+        dealt = photos.with_folds(folds, seed, stratify or ())
     else:
         val, test = (0.1 if share is None else share for share in (val, test))
-        photos = photos.without("split").with_split(val, test, seed, stratify or ())
-    photos.write(output)
-    _print_evenness(output, photos.without("split") if folds else photos, together, seed, as_json=as_json)
+        dealt = photos.without("split").with_split(val, test, seed, stratify or ())
+    dealt.write(output)
+    _print_evenness(output, dealt.without("split") if folds else dealt, together, seed, as_json=as_json)
 
 
 def _answer(photos: Manifest, findings: Findings, folder: Path, cleaned: Path | None, *, as_json: bool) -> None:
