@@ -104,6 +104,7 @@ def test_labels_are_counted_and_associated_as_by_hand(found):
     casual = findings.labels[1]
     assert (casual.id, casual.group, casual.positives, casual.known) == ("<b>casual</b>", "style", 9, 12)
     assert casual.parts == {"test": 1, "train": 8, "val": 0}
+    assert casual.frequencies == pytest.approx({"test": 0.5, "train": 0.8, "val": np.nan}, nan_ok=True)
     assert (casual.measured_on, casual.measured, casual.frequency) == ("test", 1, 0.75)
     for i in range(4):
         for j in range(4):

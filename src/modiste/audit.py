@@ -162,7 +162,13 @@ def to_dict(manifest: Manifest, findings: Findings) -> dict[str, Any]:
             for found in findings.contradictions
         ],
         "labels": [
-            {**vars(facts), "frequency": _plain(facts.frequency), "rare": facts.rare} for facts in findings.labels
+            {
+                **vars(facts),
+                "frequency": _plain(facts.frequency),
+                "frequencies": {part: _plain(share) for part, share in facts.frequencies.items()},
+                "rare": facts.rare,
+            }
+            for facts in findings.labels
         ],
         "association": {
             "labels": list(manifest.labels.ids),

@@ -70,7 +70,12 @@ def summary(manifest: Manifest, findings: Findings) -> list[Line]:
         ("mirrored copies", "clusters with a mirrored copy", "alike", clusters(findings.of_kind("flip"))),
         ("across splits", "clusters lie in several splits: tested on what was trained on", "alike", clusters(across)),
         ("labels differ", "clusters look alike and are labelled otherwise", "alike", clusters(differing)),
-        ("torn groups", "groups lie in several splits", "groups", list(findings.straddling_groups)),
+        (
+            "torn groups",
+            "groups lie in several splits; modiste split mends that",
+            "groups",
+            list(findings.straddling_groups),
+        ),
         (
             "contradictions",
             "times not exactly one label of an exclusive group",
@@ -181,6 +186,7 @@ def _cards(
         cards.append(
             {
                 "name": manifest.frame["id"][k],
+                "short": _short(manifest.frame["id"][k]),
                 "thumbnail": thumbnail(manifest.photo(k), _THUMBNAIL) if path else None,
                 "part": parts[k],
                 "words": words,

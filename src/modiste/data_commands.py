@@ -249,7 +249,9 @@ def _print_findings(photos: Manifest, findings: Findings) -> None:
     lines = summary(photos, findings)
     rows = [(line.name, line.count, line.meaning, "\n".join(line.examples)) for line in lines if line.count]
     print_table(title, ["finding", "how many", "what", "for example"], rows)
-    print_words(f"none: {', '.join(line.name for line in lines if not line.count)}")
+    clear = ", ".join(line.name for line in lines if not line.count)
+    if clear:
+        print_words(f"none: {clear}")
 
 
 def _name_broken(photos: Manifest, findings: Findings) -> None:

@@ -31,6 +31,7 @@ _TABLE = (
     "height INTEGER, spread REAL, thumbnail BLOB, pixels BLOB)"
 )
 _INSERT = "INSERT OR REPLACE INTO photos VALUES (?, ?, ?, ?, ?, ?, ?, NULL)"
+_UPDATE = "UPDATE photos SET pixels = ? WHERE path = ?"
 
 Progress = Callable[[int, int], None]
 _T = TypeVar("_T")
@@ -89,19 +90,23 @@ def fingerprint(
                     _fill(made, k, facts)
                     rows.append((str(paths[k]), *(stamps[k] or ()), *facts))
                 if len(rows) == _BATCH:
-                    _keep(kept, rows)
+                    _keep(kept, _INSERT, rows)
                 if progress is not None:
                     progress(done, len(todo))
         finally:
-            _keep(kept, rows)
+            _keep(kept, _INSERT, rows)
     return made
 
 
-def hash_pixels(paths: Sequence[Path], folder: Path, *, workers: int) -> list[bytes]:
+def hash_pixels(paths: Sequence[Path], folder: Path, *, workers: int, progress: Progress | None = None) -> list[bytes]:
     """A hash of the pixels of each photo, decoded whole; photos are the same to the pixel where it is equal.
 
     The photos have been fingerprinted into `folder`, which keeps their hashes too. A photo that can't be
     read any more gets its path instead, and so is the same as no other.
+
+    Args:
+        paths: n photos.
+        folder, workers, progress: as in `fingerprint`.
 
     Raises:
         StorageError: as `fingerprint`.
@@ -110,15 +115,18 @@ def hash_pixels(paths: Sequence[Path], folder: Path, *, workers: int) -> list[by
     with _kept(folder) as kept:
         known = dict(kept.execute("SELECT path, pixels FROM photos WHERE pixels IS NOT NULL"))
         todo = [k for k, name in enumerate(names) if name not in known]
-        rows: list[tuple[bytes, str]] = []
+        rows: list[tuple] = []
         try:
-            for k, digest in _each(todo, lambda k: _digest(Path(names[k])), workers):
+            for done, (k, digest) in enumerate(_each(todo, lambda k: _digest(Path(names[k])), workers), 1):
                 if digest is not None:
+                    known[names[k]] = digest
                     rows.append((digest, names[k]))
+                if len(rows) == _BATCH:
+                    _keep(kept, _UPDATE, rows)
+                if progress is not None:
+                    progress(done, len(todo))
         finally:
-            with kept:
-                kept.executemany("UPDATE photos SET pixels = ? WHERE path = ?", rows)
-    known |= {name: digest for digest, name in rows}
+            _keep(kept, _UPDATE, rows)
     return [known.get(name, name.encode()) for name in names]
 
 
@@ -168,9 +176,9 @@ def _fill(made: Fingerprints, k: int, facts: Sequence) -> None:
     made.thumbnails[k] = np.frombuffer(thumbnail, np.uint8).reshape(SIDE, SIDE, 3)
 
 
-def _keep(kept: sqlite3.Connection, rows: list[tuple]) -> None:
+def _keep(kept: sqlite3.Connection, statement: str, rows: list[tuple]) -> None:
     with kept:
-        kept.executemany(_INSERT, rows)
+        kept.executemany(statement, rows)
     rows.clear()
 
 

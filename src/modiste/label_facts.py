@@ -25,6 +25,7 @@ class LabelFacts:
         positives: photos that have it.
         known: photos of which it is known whether they have it.
         parts: photos that have it in each split (or fold).
+        frequencies: positives / known in each of these; nan where nothing is known.
         measured_on: the part that a score would be measured on: test, else val, else "all".
         measured: photos that have it there.
         width: of the 95 % interval that a recall on them would have.
@@ -35,6 +36,7 @@ class LabelFacts:
     positives: int
     known: int
     parts: dict[str, int]
+    frequencies: dict[str, float]
     measured_on: str
     measured: int
     width: float
@@ -76,14 +78,17 @@ def label_facts(manifest: Manifest) -> list[LabelFacts]:
     facts = []
     for k, (label, group) in enumerate(zip(manifest.labels.ids, groups, strict=True)):
         has = targets[:, k] == 1
-        counted, measured = Counter(parts[has].tolist()), int(has[inside].sum())
+        known = targets[:, k] != UNKNOWN
+        counted, asked = Counter(parts[has].tolist()), Counter(parts[known].tolist())
+        measured = int(has[inside].sum())
         facts.append(
             LabelFacts(
                 id=label,
                 group=group,
                 positives=int(has.sum()),
-                known=int((targets[:, k] != UNKNOWN).sum()),
+                known=int(known.sum()),
                 parts={part: counted[part] for part in named},
+                frequencies={part: counted[part] / asked[part] if asked[part] else math.nan for part in named},
                 measured_on=measured_on,
                 measured=measured,
                 width=interval_width(measured),

@@ -74,7 +74,7 @@ def find_alike(
         paths: the n photos; those that may be equal to the pixel are decoded whole.
         folder: where `prints` are kept.
         workers: threads that decode.
-        progress: told (done, total) in photos.
+        progress: told (done, total) in photos, of the search, then of those that are decoded whole.
 
     Raises:
         StorageError: `folder` can't be written.
@@ -82,14 +82,16 @@ def find_alike(
     shown = np.flatnonzero(prints.there & (prints.spreads > BLANK))
     found, alike, mirrored, crowded = _search(prints.thumbnails[shown], progress)
     n, pairs = len(prints.there), shown[found]
-    straight = pairs[~mirrored]
-    maybe = straight[(prints.sizes[straight[:, 0]] == prints.sizes[straight[:, 1]]).all(axis=1)]
-    wanted = np.unique(maybe).tolist()
-    digests = hash_pixels([Path(str(paths[k])) for k in wanted], folder, workers=workers)
+    near = components(n, pairs[~mirrored])
+    # Photos can only be equal if they are in one cluster and of one size.
+    sized = np.column_stack([near, prints.sizes])[shown]
+    _, which, many = np.unique(sized, axis=0, return_inverse=True, return_counts=True)
+    wanted = shown[many[which.ravel()] > 1].tolist()
+    digests = hash_pixels([Path(str(paths[k])) for k in wanted], folder, workers=workers, progress=progress)
     first: dict[bytes, int] = {}
     equal = [(first.setdefault(digest, k), k) for k, digest in zip(wanted, digests, strict=True)]
     exact = components(n, np.array(equal, np.int64).reshape(-1, 2))
-    return Alike(exact, components(n, straight), components(n, pairs), pairs, alike, mirrored, crowded)
+    return Alike(exact, near, components(n, pairs), pairs, alike, mirrored, crowded)
 
 
 class HashIndex:
