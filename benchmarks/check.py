@@ -195,19 +195,16 @@ def select(prints: Fingerprints, some: np.ndarray) -> Fingerprints:
 
 
 def wrong_pairs(original: np.ndarray, kind: np.ndarray, alike: Alike, report: Path, paths: list[Path]) -> None:
-    """Pairs of photos from different originals, less those whose originals are near duplicates themselves."""
+    """Originals that were linked, by any of their edits, less those that are near duplicates themselves."""
     some = np.flatnonzero(kind == "original")
-    bare = [paths[k] for k in some]
-    known = look(bare, report)[1].any  # the numbers of the originals are their positions among themselves
+    known = look([paths[k] for k in some], report)[1].any  # numbered by position among the originals
     one, other = original[alike.pairs].T
-    different = one != other
-    real = different & (known[one] == known[other])
-    wrong = np.unique(np.sort(np.column_stack([one, other])[different & ~real], axis=1), axis=0)
-    total = (len(original) ** 2 - (np.bincount(original) ** 2).sum()) / 2
-    pairs = int((different & ~real).sum())
+    linked = np.unique(np.sort(np.column_stack([one, other])[one != other], axis=1), axis=0)
+    wrong = int((known[linked[:, 0]] != known[linked[:, 1]]).sum())
+    total = len(some) * (len(some) - 1) // 2
     table(
-        ["pairs of one original", "of originals that are near duplicates", "wrong pairs", "originals in them", "rate"],
-        [[int((~different).sum()), int(real.sum()), pairs, len(np.unique(wrong)), f"{pairs / total:.1e}"]],
+        ["pairs of originals", "linked", "of them near duplicates themselves", "wrong", "rate"],
+        [[total, len(linked), len(linked) - wrong, wrong, f"{wrong / total:.1e}"]],
     )
 
 

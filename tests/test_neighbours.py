@@ -40,6 +40,7 @@ def clustered(generator, n, centres):
 def test_every_pair_within_the_radius_is_found_and_no_other(centres, monkeypatch):
     generator = np.random.default_rng(3)
     values = generator.integers(0, 2**64, 1500, np.uint64) if centres is None else clustered(generator, 1500, centres)
+    monkeypatch.setattr(neighbours, "MOST_NEAR", 1500)
     monkeypatch.setattr(neighbours, "MOST_IN_BUCKET", 1500)  # of one centre alone, all lie in one bucket
     queries = values[::3] ^ np.uint64(1 << 40 | 1 << 3)
     index = HashIndex(values)
@@ -48,6 +49,7 @@ def test_every_pair_within_the_radius_is_found_and_no_other(centres, monkeypatch
 
 
 def test_a_crowd_costs_some_pairs_and_says_so(monkeypatch):
+    monkeypatch.setattr(neighbours, "MOST_NEAR", 1500)
     monkeypatch.setattr(neighbours, "MOST_IN_BUCKET", 50)
     generator = np.random.default_rng(0)
     values = np.concatenate([clustered(generator, 1000, 1), generator.integers(0, 2**64, 300, np.uint64)])

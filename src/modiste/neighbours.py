@@ -29,11 +29,12 @@ from modiste.likeness import (
     samples,
 )
 
-MOST_IN_BUCKET = 1024  # hashes of one bucket that one query is compared with
+MOST_IN_BUCKET = 256  # hashes of one bucket that one query is compared with
+MOST_NEAR = 64  # nearest hashes whose photos are compared
 BLANK = 12.0  # grey levels: a photo whose colours spread no further shows nothing to be compared
 _CHUNK = 1024  # photos or queries at once
 _ROUNDS = 8  # kinds of photos that may share one hash before they are left to the search
-_PAIRS = 4096  # pairs compared at once: 30 MB of samples
+_PAIRS = 1024  # pairs compared at once, before those that have become one cluster are dropped
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +45,7 @@ class Alike:
         exact: (n,) int64, equal where the pixels are.
         near: (n,) int64, equal where photos are exact or near duplicates, directly or over others.
         any: (n,) int64, likewise with mirrored copies.
-        pairs: (pairs, 2) int64, the near duplicates that were compared, lower position first.
+        pairs: (pairs, 2) int64, the near duplicates that made the clusters, lower position first.
         alike: (pairs,) float64, correlation of their fine structure, from likeness.LEAST_ALIKE to 1.
         mirrored: (pairs,) bool, one of the two had to be mirrored.
         crowded: photos with a hash in a bucket of more than MOST_IN_BUCKET, which were not compared with all of it.
@@ -97,9 +98,9 @@ def find_alike(
 class HashIndex:
     """Hashes in BANDS sorted lists, to be asked for all within RADIUS bits.
 
-    `crowded` marks the hashes (n,) bool that lie in a bucket of more than MOST_IN_BUCKET: of such a bucket a
-    query sees only those next to it in the order of the bits that follow, so that no crowd makes the search
-    quadratic.
+    `crowded` marks the hashes (n,) bool that lie in a bucket of more than MOST_IN_BUCKET. A query that falls
+    into such a bucket sees only those next to it in the order of the bits that follow, and one that falls
+    beside it sees none of it, so that no crowd makes the search quadratic.
     """
 
     def __init__(self, values: np.ndarray) -> None:
@@ -117,14 +118,22 @@ class HashIndex:
             self._bands.append((int(start), width, keys, order, starts))
 
     def near(self, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Positions of queries (m,) uint64, and beside each the position of a hash within RADIUS bits of it."""
-        found = [
-            pair + position * len(self.values)
-            for position in range(0, len(queries), _CHUNK)
-            for pair in self._near(queries[position : position + _CHUNK])
-        ]
-        both = np.unique(np.concatenate(found)) if found else np.zeros(0, np.int64)
-        return np.divmod(both, len(self.values)) if len(both) else (both, both)
+        """The MOST_NEAR nearest hashes within RADIUS bits of each of m queries, (m,) uint64.
+
+        Returns:
+            Positions of queries, and beside each the position of a hash.
+        """
+        found = [np.zeros((0, 2), np.int64)]
+        for start in range(0, len(queries), _CHUNK):
+            part = queries[start : start + _CHUNK]
+            both = np.unique(np.concatenate(list(self._near(part))))
+            query, position = np.divmod(both, max(1, len(self.values)))
+            order = np.lexsort((np.bitwise_count(part[query] ^ self.values[position]), query))
+            rank = np.arange(len(both)) - np.searchsorted(query, query)
+            nearest = order[rank < MOST_NEAR]
+            found.append(np.column_stack([query[nearest] + start, position[nearest]]))
+        both = np.concatenate(found)
+        return both[:, 0], both[:, 1]
 
     def _near(self, queries: np.ndarray) -> Iterator[np.ndarray]:
         """query * n + position of each pair, band by band."""
@@ -136,10 +145,13 @@ class HashIndex:
             begin, end = starts[codes], starts[codes + np.uint64(1)]
             full = end - begin > MOST_IN_BUCKET
             if full.any():
-                rest = np.broadcast_to((turned & ((np.uint64(1) << low) - np.uint64(1)))[:, None], codes.shape)
-                middle = np.searchsorted(keys, (codes[full] << low) | rest[full])
-                begin[full] = np.clip(middle - MOST_IN_BUCKET // 2, begin[full], end[full] - MOST_IN_BUCKET)
-                end[full] = begin[full] + MOST_IN_BUCKET
+                rest = turned & ((np.uint64(1) << low) - np.uint64(1))
+                middle = np.searchsorted(keys, (codes[:, 0] << low) | rest)
+                last = end[:, 0] - MOST_IN_BUCKET
+                end[full] = begin[full]  # nothing of a crowd next door, and of the own one the nearest
+                own = full[:, 0]
+                begin[own, 0] = np.clip(middle - MOST_IN_BUCKET // 2, begin[:, 0], last)[own]
+                end[own, 0] = begin[own, 0] + MOST_IN_BUCKET
             counts = (end - begin).ravel()
             query = np.repeat(np.repeat(np.arange(len(queries)), len(flips)), counts)
             place = np.arange(counts.sum()) + np.repeat(begin.ravel() - np.cumsum(counts) + counts, counts)
@@ -154,22 +166,23 @@ def _search(
     sampled, values = _chunked(samples, thumbnails), _chunked(hashes, thumbnails)
     alone, *same = _same_hash(values, thumbnails, sampled)
     found, alike, mirrored = [same[0]], [same[1]], [np.zeros(len(same[0]), bool)]
+    parent = list(range(len(values)))
+    _join(parent, same[0])
     index = HashIndex(values[alone])
     views = (WHOLE, *CROPS, MIRRORED)
     for done, view in enumerate(views, 1):
-        queries = _chunked(partial(hashes, view=view), thumbnails[alone])
-        one, other = index.near(queries)
-        # A part of a photo is asked for both ways; with the whole and its mirror image both ways are the same.
-        once = one != other if view in CROPS else one < other
-        pairs = np.column_stack([alone[one[once]], alone[other[once]]])
-        known = np.concatenate([_key(some, len(values)) for some in found])
-        pairs = pairs[~np.isin(_key(pairs, len(values)), known)]
-        likeness = _compare(thumbnails, sampled, pairs, view)
-        close = np.flatnonzero(likeness >= LEAST_ALIKE)
-        _, first = np.unique(_key(pairs[close], len(values)), return_index=True)
-        found.append(np.sort(pairs[close[first]], axis=1))
-        alike.append(likeness[close[first]])
-        mirrored.append(np.full(len(first), view.mirrored))
+        # In a crowd everything is near everything; there, crops would add nothing but time.
+        asked = alone[~index.crowded] if view in CROPS else alone
+        one, other = index.near(_chunked(partial(hashes, view=view), thumbnails[asked]))
+        pairs = np.column_stack([asked[one], alone[other]])
+        for start in range(0, len(pairs), _PAIRS):
+            part = _apart(parent, pairs[start : start + _PAIRS])
+            likeness = _compare(thumbnails, sampled, part, view)
+            close = likeness >= LEAST_ALIKE
+            _join(parent, part[close])
+            found.append(np.sort(part[close], axis=1))
+            alike.append(likeness[close])
+            mirrored.append(np.full(int(close.sum()), view.mirrored))
         if progress is not None:
             progress(done * len(values) // len(views), len(values))
     return np.concatenate(found), np.concatenate(alike), np.concatenate(mirrored), int(index.crowded.sum())
@@ -217,18 +230,22 @@ def _chunked(make: Callable[[np.ndarray], np.ndarray], thumbnails: np.ndarray) -
     return np.concatenate([make(thumbnails[start : start + _CHUNK]) for start in starts])
 
 
-def _key(pairs: np.ndarray, n: int) -> np.ndarray:
-    key: np.ndarray = pairs.min(axis=1) * n + pairs.max(axis=1)
-    return key
-
-
 def components(n: int, pairs: np.ndarray) -> np.ndarray:
     """The lowest position that each of n photos is connected with over `pairs` (pairs, 2), (n,) int64: union-find."""
     parent = list(range(n))
+    _join(parent, pairs)
+    return np.array([_root(parent, k) for k in range(n)], np.int64)
+
+
+def _join(parent: list[int], pairs: np.ndarray) -> None:
     for one, other in pairs.tolist():
         first, second = _root(parent, one), _root(parent, other)
         parent[max(first, second)] = min(first, second)
-    return np.array([_root(parent, k) for k in range(n)], np.int64)
+
+
+def _apart(parent: list[int], pairs: np.ndarray) -> np.ndarray:
+    """The pairs that are not in one cluster yet: comparing the others could add nothing."""
+    return pairs[[_root(parent, one) != _root(parent, other) for one, other in pairs.tolist()]]
 
 
 def _root(parent: list[int], k: int) -> int:
