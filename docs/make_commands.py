@@ -50,7 +50,13 @@ def _section(name: str, command: Any) -> str:
 
 def _option(option: Any, value: Any) -> list[str]:
     default = "required" if option.required else "" if option.default in (None, False) else f"`{option.default}`"
-    return [", ".join(f"`{word}`" for word in option.opts), _value(value), default, option.help]
+    default = "on" if option.default is True else default
+    return [
+        ", ".join(f"`{word}`" for word in (*option.opts, *option.secondary_opts)),
+        _value(value),
+        default,
+        option.help,
+    ]
 
 
 def _value(kind: Any) -> str:

@@ -22,7 +22,12 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 SOURCES = sorted((ROOT / "src" / "modiste").glob("*.py"))
 VERBS = typer.main.get_command(app).commands
-OPTIONS = {option for verb in VERBS.values() for parameter in verb.params for option in parameter.opts} | {"--help"}
+OPTIONS = {"--help"} | {
+    option
+    for verb in VERBS.values()
+    for parameter in verb.params
+    for option in (*parameter.opts, *parameter.secondary_opts)
+}
 
 
 def text(path):

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageOps, features
 
 from modiste.errors import PhotoError
-from modiste.images import MAX_PIXELS, decode, load, read, resize
+from modiste.images import MAX_PIXELS, decode, load, read, read_with_header, resize
 from modiste.tables import PHOTO_SUFFIXES
 
 LOSSLESS = [("PNG", {}), ("TIFF", {}), ("WebP", {"lossless": True}), ("BMP", {})]
@@ -292,3 +292,16 @@ def test_real_photos_agree_with_pillow(shared):
         assert np.array_equal(read(path), np.asarray(upright))
         expected = np.asarray(upright.resize((96, 96), Image.Resampling.BICUBIC))
         assert np.abs(load(path, 96, "stretch").astype(int) - expected).mean() < 2
+
+
+def test_the_size_that_is_told_is_that_of_the_whole_upright_photo(tmp_path):
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        path = tmp_path / f"{orientation}.jpg"
+        Image.new("RGB", (600, 400), (90, 20, 20)).save(path, exif=exif)
+        photo, header = read_with_header(path, target=64)
+        whole = read(path)
+        assert (header.kind, header.width, header.height) == ("JPEG", whole.shape[1], whole.shape[0])
+        assert photo.shape[0] < whole.shape[0]
+        np.testing.assert_array_equal(photo, read(path, target=64))

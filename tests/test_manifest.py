@@ -242,3 +242,25 @@ def test_a_million_rows_load_in_seconds(tmp_path):
     manifest = Manifest.read(tmp_path / "a.csv")
     assert time.perf_counter() - start < 20  # 3 s on two idle cores
     np.testing.assert_array_equal(manifest.targets, targets)
+
+
+# What is read only where it is asked for
+
+
+def test_lenient_reading_keeps_what_strict_reading_refuses(tmp_path):
+    text = "image,label\na.jpg,red\nb.jpg,blue\na.jpg,blue\n"
+    with pytest.raises(ManifestError, match="to differ"):
+        read(tmp_path, text)
+    manifest = Manifest.read(tmp_path / "a.csv", strict=False)
+    assert manifest.frame["path"].to_list() == ["a.jpg", "b.jpg", "a.jpg"]
+
+    both = LabelSet("both", (Group("colour", (Label("blue"), Label("red")), exclusive=True),))
+    text = "image,blue,red\na.jpg,1,1\nb.jpg,0,1\n"
+    with pytest.raises(ManifestError, match="one label of 'colour'"):
+        read(tmp_path, text, "b.csv", both)
+    manifest = Manifest.read(tmp_path / "b.csv", labels=both, strict=False)
+    np.testing.assert_array_equal(manifest.targets, [[1, 1], [0, 1]])
+    with pytest.raises(ManifestError, match="to name a photo"):
+        read(tmp_path, "image,blue\n,1\nb.jpg,0\n", "c.csv")
+    with pytest.raises(ManifestError, match="to name a photo"):
+        Manifest.read(tmp_path / "c.csv", strict=False)

@@ -7,10 +7,12 @@ from typing import Any
 import typer
 
 
-def name_failures(errors: list[str], photos: int) -> None:
-    """Name each photo that failed, on stderr, and end with exit code 1 if there was any."""
-    for error in errors:
+def name_failures(errors: list[str], photos: int, *, most: int | None = None) -> None:
+    """Name each photo that failed, or the first `most`, on stderr, and end with exit code 1 if there was any."""
+    for error in errors[:most]:
         typer.echo(f"modiste: {error}", err=True)
+    if errors[:most] != errors:
+        typer.echo(f"modiste: and {len(errors[most:])} more", err=True)
     if errors:
         typer.echo(f"modiste: {len(errors)} of {photos} photos failed", err=True)
         raise typer.Exit(1)

@@ -11,8 +11,9 @@ from typing import Annotated
 import typer
 
 from modiste.answers import first_process
-from modiste.data_commands import fetch
+from modiste.data_commands import check, split
 from modiste.errors import ModisteError, StorageError
+from modiste.fetch_command import fetch
 from modiste.model_commands import demo, evaluate, tag, train
 
 app = typer.Typer(
@@ -40,7 +41,7 @@ def _root(
     pass
 
 
-for verb in (demo, fetch, train, evaluate, tag):
+for verb in (demo, fetch, check, split, train, evaluate, tag):
     app.command()(verb)
 
 

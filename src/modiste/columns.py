@@ -45,7 +45,7 @@ def label_columns(
 
 
 def read_labels(
-    table: Table, kinds: Mapping[str, Kind], config: DataConfig, labels: LabelSet | None
+    table: Table, kinds: Mapping[str, Kind], config: DataConfig, labels: LabelSet | None, *, strict: bool = True
 ) -> tuple[LabelSet, np.ndarray]:
     """Map the label columns into `labels`, or into a set made from them where it is None.
 
@@ -54,7 +54,8 @@ def read_labels(
 
     Raises:
         LabelError: a column or a value is not in the given set.
-        ManifestError: there is nothing to make a set from, or two labels of an exclusive group hold for one photo.
+        ManifestError: there is nothing to make a set from, or, if `strict`, two labels of an exclusive group
+            hold for one photo.
     """
     words = {c: _words(table.frame[c], kind, config.delimiter) for c, kind in kinds.items() if kind != "one-hot"}
     flags = [c for c, kind in kinds.items() if kind == "one-hot"]
@@ -80,7 +81,8 @@ def read_labels(
             block = np.ix_(np.unique(speaks), where[open_labels[where]])
             targets[block] = np.maximum(targets[block], 0)
         targets[rows, positions] = 1
-    _check_exclusive(table, labels, targets)
+    if strict:
+        _check_exclusive(table, labels, targets)
     return labels, targets
 
 

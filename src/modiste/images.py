@@ -138,12 +138,24 @@ def read(path: Path | str, *, target: int | None = None, max_pixels: int = MAX_P
     Raises:
         PhotoError: the file can't be read, or for the reasons of `decode`.
     """
+    return decode(_content(path), name=str(path), target=target, max_pixels=max_pixels)
+
+
+def read_with_header(path: Path | str, *, target: int) -> tuple[np.ndarray, Header]:
+    """`read` the photo at `path`, and what the file's header said, whatever the target.
+
+    Raises:
+        PhotoError: as `read`.
+    """
+    return decode_with_header(_content(path), name=str(path), target=target)
+
+
+def _content(path: Path | str) -> bytes:
     try:
-        data = Path(path).read_bytes()
+        return Path(path).read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
         got = f"'{getattr(error, 'strerror', None) or error}'"
         raise PhotoError.expected(f"'{path}' to be a readable file", got, "another path") from error
-    return decode(data, name=str(path), target=target, max_pixels=max_pixels)
 
 
 def resize(photo: np.ndarray, size: int, mode: Mode) -> np.ndarray:

@@ -44,13 +44,21 @@ class Manifest:
     source: str
 
     @classmethod
-    def read(cls, path: Path | str, config: DataConfig = DataConfig(), labels: LabelSet | None = None) -> Self:  # noqa: B008 (frozen)
+    def read(
+        cls,
+        path: Path | str,
+        config: DataConfig = DataConfig(),  # noqa: B008 (frozen)
+        labels: LabelSet | None = None,
+        *,
+        strict: bool = True,
+    ) -> Self:
         """Read CSV, TSV, Parquet, JSONL, a folder of class folders, or a text file of the JD challenge.
 
         Args:
             path: the file or folder.
             config: column names and so on; what it leaves out is found by the rules in docs/manifest.md.
             labels: the label set to map into; labels that the file does not speak of are UNKNOWN.
+            strict: refuse two rows of one photo and two labels of an exclusive group; else they stay as they are.
 
         Raises:
             ManifestError: the file can't be read as photos and labels.
@@ -70,8 +78,9 @@ class Manifest:
         roles = find_roles(table, config, () if labels is None else tuple(lookup(labels)), own)
         candidates = [name for name in table.frame.columns if name not in roles.values()]
         kinds = label_columns(table, candidates, config, labels)
-        labels, targets = read_labels(table, kinds, config, labels)
-        frame = photo_frame(table, roles, [c for c in candidates if c not in kinds and c not in labels.ids])
+        labels, targets = read_labels(table, kinds, config, labels, strict=strict)
+        others = [c for c in candidates if c not in kinds and c not in labels.ids]
+        frame = photo_frame(table, roles, others, strict=strict)
         return cls(labels, frame, targets, root if config.root is None else Path(config.root), str(path))
 
     def write(self, path: Path | str) -> None:
@@ -136,6 +145,10 @@ class Manifest:
             )
         return self.select(splits == split)
 
+    def without(self, *columns: str) -> Self:
+        """The same photos without some columns of `frame`, whether it has them or not."""
+        return replace(self, frame=self.frame.drop(columns, strict=False))
+
     def with_split(self, val_fraction: float, test_fraction: float, seed: int, stratify: Sequence[str] = ()) -> Self:
         """Deal photos into the splits that the manifest does not name, stratified over labels, groups kept whole.
 
@@ -162,7 +175,7 @@ class Manifest:
         dealt = self._dealt(pool, [1 - sum(carved.values()), *carved.values()], seed, stratify)
         made = splits.astype("<U5")
         made[pool] = names[dealt]
-        return self._with("split", made)
+        return self.with_column("split", made.tolist())
 
     def with_folds(self, k: int, seed: int, stratify: Sequence[str] = ()) -> Self:
         """Number k folds from 0, stratified over labels, groups kept whole; test and unused photos get -1."""
@@ -171,7 +184,7 @@ class Manifest:
         pool = self._in_folds()
         folds = np.full(len(self), -1)
         folds[pool] = self._dealt(pool, [1 / k] * k, seed, stratify)
-        return self._with("fold", folds)
+        return self.with_column("fold", folds.tolist())
 
     def with_fold(self, fold: int) -> Self:
         """The photos of this fold validate, those of the others train; test and unused photos stay so.
@@ -186,7 +199,7 @@ class Manifest:
         splits = self._splits().astype("<U5")
         pool = self._in_folds()
         splits[pool] = np.where(folds[pool] == fold, "val", np.where(folds[pool] >= 0, "train", ""))
-        return self._with("split", splits)
+        return self.with_column("split", splits.tolist())
 
     @property
     def prevalence(self) -> np.ndarray:
@@ -197,8 +210,17 @@ class Manifest:
         np.divide(positives, known, out=shares, where=known > 0)
         return shares
 
-    def _with(self, role: str, values: np.ndarray) -> Self:
-        frame = self.frame.with_columns(pl.Series(role, values.tolist()))
+    @property
+    def parts(self) -> np.ndarray:
+        """Which part each photo belongs to, (n,) str: its split; without splits its fold, "fold 0"; "" is neither."""
+        splits = self._splits()
+        if "fold" not in self.frame.columns or (splits != "").any():
+            return splits
+        return np.array([f"fold {fold}" if fold >= 0 else "" for fold in self.frame["fold"]])
+
+    def with_column(self, name: str, values: Sequence[str] | Sequence[int]) -> Self:
+        """The same photos with n values in a column such as group, split or fold."""
+        frame = self.frame.with_columns(pl.Series(name, values))
         roles = [name for name in ROLES if name in frame.columns]
         return replace(self, frame=frame.select(*roles, pl.exclude(roles)))
 

@@ -1,12 +1,17 @@
 """Options that several commands share, as types, and what becomes of them."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from modiste.errors import UsageError
+
+if TYPE_CHECKING:
+    from modiste.config import DataConfig
 
 _DATA = "Reading the manifest"
 Labels = Annotated[str | None, typer.Option("--labels", help="Label columns, comma separated.", rich_help_panel=_DATA)]
@@ -75,6 +80,29 @@ def assignments(values: dict[str, Any]) -> list[str]:
 def data_assignments(**values: Any) -> list[str]:
     """Assignments to the recipe's data section."""
     return assignments({f"data.{key}": value for key, value in values.items()})
+
+
+def data_config(labels: str | None, **values: Any) -> DataConfig:
+    """How to read a manifest, of the options that are given."""
+    from modiste.config import DataConfig
+
+    given = {key: value for key, value in values.items() if value is not None}
+    return DataConfig(label_columns=tuple(labels.split(",")) if labels else None, **given)
+
+
+def new_table(path: Path) -> Path:
+    """A table that is to be written, refused early where it can't be.
+
+    Raises:
+        UsageError: there is such a file already.
+        ManifestError: its suffix is none of a table.
+    """
+    from modiste.tables import table_suffix
+
+    if path.exists():
+        raise UsageError.expected(f"{path} to be a new file", "one that exists", "another name")
+    table_suffix(path)
+    return path
 
 
 def run_folder(manifest: Path | None, output: Path | None, resume: Path | None) -> Path:

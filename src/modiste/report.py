@@ -5,25 +5,22 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
-from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
-from modiste import images
-from modiste.errors import PhotoError, UsageError
+from modiste.errors import UsageError
 from modiste.labels import LabelSet
 from modiste.metrics import Scores, mean_log_loss
+from modiste.pages import data_uri, render, thumbnail
 from modiste.plots import DPI, MOST_LABELS, Result, plot_curves, plot_history, plot_labels, plot_matrix, printable
 from modiste.storage import write_text
 from modiste.thresholds import Thresholds
@@ -99,7 +96,7 @@ def _draw(folder: Path, result: Result, history: list[dict[str, Any]] | None) ->
     def keep(name: str, draw: Callable[..., None], *arguments: object) -> None:
         draw(*arguments, folder / name)
         content = (folder / name).read_bytes()
-        drawn[name] = (_uri("png", content), Image.open(io.BytesIO(content)).width * 96 // DPI)
+        drawn[name] = (data_uri("png", content), Image.open(io.BytesIO(content)).width * 96 // DPI)
 
     scores, words = result.scores, printable(result.labels.ids)
     positives = np.array([label.positives for label in scores.labels.values()])
@@ -165,22 +162,7 @@ def _card(photo: Path, loss: float, i: int, result: Result) -> dict[str, Any]:
     }
     names, order = result.labels.names(), np.argsort(-prob, kind="stable")
     chips = {kind: [(names[k], float(prob[k])) for k in order if found[k]] for kind, found in kinds.items()}
-    return {"name": Path(photo).name, "loss": loss, "thumbnail": _thumbnail(photo), "chips": chips}
-
-
-def _thumbnail(photo: Path) -> str | None:
-    try:
-        picture = Image.fromarray(images.read(photo, target=_THUMBNAIL))
-    except PhotoError:
-        return None
-    picture.thumbnail((_THUMBNAIL, _THUMBNAIL))
-    file = io.BytesIO()
-    picture.save(file, "JPEG", quality=80)
-    return _uri("jpeg", file.getvalue())
-
-
-def _uri(kind: str, content: bytes) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+    return {"name": Path(photo).name, "loss": loss, "thumbnail": thumbnail(photo, _THUMBNAIL), "chips": chips}
 
 
 def _number(value: float | None) -> str:
@@ -188,10 +170,8 @@ def _number(value: float | None) -> str:
 
 
 def _page(**content: object) -> str:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"number": _number, "confusion_file": _confusion_file}
-    source = resources.files("modiste").joinpath("report.html.j2").read_text(encoding="utf-8")
-    return environment.from_string(source).render(most_labels=MOST_LABELS, most_chips=_MOST_CHIPS, **content)
+    filters: dict[str, Callable[..., str]] = {"number": _number, "confusion_file": _confusion_file}
+    return render("report.html.j2", filters, most_labels=MOST_LABELS, most_chips=_MOST_CHIPS, **content)
 
 
 def report_evaluation(run: Run, evaluation: Evaluation) -> Path:

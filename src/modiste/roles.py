@@ -55,8 +55,8 @@ def find_roles(table: Table, config: DataConfig, label_names: Sequence[str], own
     return roles
 
 
-def photo_frame(table: Table, roles: dict[str, str], others: Sequence[str]) -> pl.DataFrame:
-    """The columns of `Manifest.frame`, checked."""
+def photo_frame(table: Table, roles: dict[str, str], others: Sequence[str], *, strict: bool = True) -> pl.DataFrame:
+    """The columns of `Manifest.frame`, checked; `strict`: no two rows may name one photo."""
     cells = {role: table.frame[column].alias(role) for role, column in roles.items()}
     if "path" not in cells:
         cells["path"] = _path_from_id(table, cells)
@@ -69,7 +69,10 @@ def photo_frame(table: Table, roles: dict[str, str], others: Sequence[str]) -> p
     extras = [table.frame[name] for name in others if name not in ROLES]
     order = [cells[role] for role in ROLES if role in cells]
     frame = pl.DataFrame(order + [s.list.join("|") if s.dtype == pl.List else s for s in extras])
-    _refuse_blank_and_twice(table, frame)
+    key = "id" if (frame["path"] == "").all() else "path"
+    _refuse_blank(table, frame, key)
+    if strict:
+        _refuse_twice(table, frame[key])
     return frame
 
 
@@ -84,21 +87,23 @@ def _path_from_id(table: Table, cells: dict[str, pl.Series]) -> pl.Series:
     raise ManifestError.expected(f"a column of photo paths in {table.path}", f"only {known}", "--image-column")
 
 
-def _refuse_blank_and_twice(table: Table, frame: pl.DataFrame) -> None:
-    key = "id" if (frame["path"] == "").all() else "path"
+def _refuse_blank(table: Table, frame: pl.DataFrame, key: str) -> None:
     blank = frame["id"] == "" if key == "id" else (frame["path"] == "")
     if key == "path" and "url" in frame.columns:
         blank &= frame["url"] == ""
     if blank.any():
         where = f"{table.first(blank)} of {table.path}"
         raise ManifestError.expected(f"{where} to name a photo", "a blank", "filling it in or removing the row")
-    twice = frame[key].is_duplicated() & (frame[key] != "")
+
+
+def _refuse_twice(table: Table, names: pl.Series) -> None:
+    twice = names.is_duplicated() & (names != "")
     if twice.any():
         k = int(twice.arg_true()[0])
-        rows = (frame[key] == frame[key][k]).arg_true()
+        rows = (names == names[k]).arg_true()
         raise ManifestError.expected(
             f"photos of {table.path} to differ",
-            f"'{frame[key][k]}' in {table.row(k)} and {table.row(int(rows[1]))}",
+            f"'{names[k]}' in {table.row(k)} and {table.row(int(rows[1]))}",
             "one row a photo",
         )
 

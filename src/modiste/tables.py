@@ -115,11 +115,7 @@ def words_table(frame: pl.DataFrame, path: Path, labels: LabelSet | None = None)
 
 def write_table(frame: pl.DataFrame, path: Path) -> None:
     """Write as CSV, TSV, Parquet or JSONL by the suffix, atomically; null is blank."""
-    suffix = path.suffix.lower()
-    if suffix not in (".csv", ".tsv", ".parquet", ".jsonl"):
-        raise ManifestError.expected(
-            "a manifest to be written as .csv, .tsv, .parquet or .jsonl", f"'{path.name}'", "one of these suffixes"
-        )
+    suffix = table_suffix(path)
     with replacing(path, pl.exceptions.ComputeError) as temporary:
         if suffix == ".parquet":
             frame.write_parquet(temporary)
@@ -127,6 +123,20 @@ def write_table(frame: pl.DataFrame, path: Path) -> None:
             frame.write_ndjson(temporary)
         else:
             frame.write_csv(temporary, separator="\t" if suffix == ".tsv" else ",")
+
+
+def table_suffix(path: Path) -> str:
+    """The suffix that says how a table is written, in lower case.
+
+    Raises:
+        ManifestError: it says no such thing.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in (".csv", ".tsv", ".parquet", ".jsonl"):
+        raise ManifestError.expected(
+            "a manifest to be written as .csv, .tsv, .parquet or .jsonl", f"'{path.name}'", "one of these suffixes"
+        )
+    return suffix
 
 
 _RECORD = "\0record"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -94,20 +95,6 @@ def fetching() -> Iterator[Callable[[FetchState], None]]:
             draw(last, last.done)
 
 
-def print_fetched(summary: Summary) -> None:
-    """What came, and what failed and why, on stdout."""
-    table = Table(title=f"{summary.fetched:,} of {summary.rows:,} photos, {summary.bytes / 1e6:,.1f} MB")
-    table.add_column("failure")
-    table.add_column("photos", justify="right")
-    table.add_column("for example", overflow="fold")
-    for kind, count in summary.failures.most_common():
-        table.add_row(kind, f"{count:,}", Text(summary.examples[kind]))
-    if summary.failures:
-        Console().print(table)
-    else:
-        Console().print(table.title)
-
-
 class TerminalMonitor(Monitor):
     """A bar over all steps with loss, rate and time left, and a line for each epoch."""
 
@@ -145,6 +132,33 @@ def watched(
     for done, prediction in enumerate(predictions, 1):
         progress(done, total)
         yield prediction
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table on stdout; whole numbers stand to the right."""
+    table = Table(title=escape(title), title_justify="left")
+    rows = list(rows)
+    for k, column in enumerate(columns):
+        numbers = bool(rows) and all(isinstance(row[k], int | float) for row in rows)
+        table.add_column(column, justify="right" if numbers else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(f"{value:,}" if isinstance(value, int) else escape(str(value)) for value in row))
+    Console().print(table)
+
+
+def print_fetched(summary: Summary) -> None:
+    """What came, and what failed and why, on stdout."""
+    title = f"{summary.fetched:,} of {summary.rows:,} photos, {summary.bytes / 1e6:,.1f} MB"
+    rows = [(kind, count, summary.examples[kind]) for kind, count in summary.failures.most_common()]
+    if rows:
+        print_table(title, ["failure", "photos", "for example"], rows)
+    else:
+        print_words(title)
+
+
+def print_words(words: str) -> None:
+    """A line on stdout."""
+    Console(highlight=False).print(escape(words))
 
 
 def print_scores(evaluation: Evaluation) -> None:
