@@ -17,7 +17,7 @@ from modiste import cli, terminal
 from modiste.bundle import Run
 from modiste.manifest import Manifest
 
-VERBS = ("train", "evaluate", "tag", "demo")
+VERBS = ("check", "split", "train", "evaluate", "tag", "demo")
 
 
 @pytest.fixture

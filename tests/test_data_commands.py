@@ -201,8 +201,7 @@ def test_groups_and_copies_are_merged_over_each_other_and_stay_whole(n, data):
 @settings(max_examples=60, deadline=None)
 @given(hnp.arrays(np.int8, st.tuples(st.integers(2, 50), st.integers(1, 4)), elements=st.integers(-1, 1)), st.data())
 def test_evenness_is_what_numpy_says(targets, data):
-    parts = np.array(data.draw(st.lists(st.sampled_from(["train", "val", "test", ""]), min_size=len(targets),
-                                        max_size=len(targets))))  # fmt: skip
+    parts = data.draw(hnp.arrays("<U5", len(targets), elements=st.sampled_from(["train", "val", "test", ""])))
     parts[:2] = "train", "val"
     found = evenness(made_of(targets), parts, 0)
     spreads = []

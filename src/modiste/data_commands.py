@@ -57,7 +57,9 @@ def check(
     fix: Annotated[
         Path | None, typer.Option(help="Write a cleaned manifest: .csv, .tsv, .parquet or .jsonl. No photo is touched.")
     ] = None,
-    min_side: Annotated[int, typer.Option(min=1, help="Pixels; a photo with a shorter side is tiny.")] = 64,
+    min_side: Annotated[
+        int | None, typer.Option(min=1, help="Pixels; a photo with a shorter side is tiny. Default: 64.")
+    ] = None,
     workers: Workers = None,
     labels: Labels = None,
     label_set: LabelFile = None,
@@ -83,7 +85,7 @@ def check(
 
         modiste check train-k-fold.txt --root photos --json
     """
-    from modiste.audit import audit
+    from modiste.audit import MIN_SIDE, audit
     from modiste.manifest import Manifest
 
     config = data_config(
@@ -99,7 +101,7 @@ def check(
     cleaned = None if fix is None else new_table(fix)
     photos = Manifest.read(manifest, config, strict=False)
     folder = output or _report_folder(manifest)
-    findings = audit(photos, *_look(photos, folder, workers), min_side=min_side)
+    findings = audit(photos, *_look(photos, folder, workers), min_side=min_side or MIN_SIDE)
     _answer(photos, findings, folder, cleaned, as_json=as_json)
 
 
@@ -158,7 +160,8 @@ def split(
     if folds is not None:
         dealt = photos.with_folds(folds, seed, stratify or ())
     else:
-        val, test = (0.1 if share is None else share for share in (val, test))
+        val = config.val_fraction if val is None else val
+        test = config.test_fraction if test is None else test
         dealt = photos.without("split").with_split(val, test, seed, stratify or ())
     dealt.write(output)
     _print_evenness(output, dealt.without("split") if folds else dealt, together, seed, as_json=as_json)
