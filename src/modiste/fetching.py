@@ -141,7 +141,7 @@ class _Fetch:
         self.hosts: Hosts[_Job] = Hosts(self.config.per_host, self.config.rate)
         self.more = True
         free = asyncio.Semaphore(self.config.workers)
-        with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decode") as self.pool:
+        with ThreadPoolExecutor(1 + (os.cpu_count() or 1), thread_name_prefix="decode") as self.pool:
             async with session(self.config) as self.session, asyncio.TaskGroup() as tasks:
                 while True:
                     if self.more and self.hosts.waiting < _AHEAD:

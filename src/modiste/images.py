@@ -98,13 +98,48 @@ def decode(data: bytes, *, name: str, target: int | None = None, max_pixels: int
     Raises:
         PhotoError: `data` is empty, too large, damaged or no photo.
     """
-    return decode_with_header(data, name=name, target=target, max_pixels=max_pixels)[0]
+    return np.array(_decoded(data, name, target, max_pixels)[0])
 
 
-def decode_with_header(
-    data: bytes, *, name: str, target: int | None = None, max_pixels: int = MAX_PIXELS
-) -> tuple[np.ndarray, Header]:
-    """`decode`, and what the file's header said, whatever the target."""
+def verify(data: bytes, *, name: str) -> Header:
+    """Decode one photo as quickly as shows that every byte of it is there; what its header says.
+
+    Raises:
+        PhotoError: as `decode`.
+    """
+    return _decoded(data, name, 1, MAX_PIXELS)[1]
+
+
+def shrink(data: bytes, side: int, *, name: str) -> tuple[bytes, Header]:
+    """Scale a photo down, proportions kept, until its shorter side has `side` pixels.
+
+    Args:
+        data: the whole file.
+        side: pixels.
+        name: what an error calls it.
+
+    Returns:
+        A JPEG file of quality 95 and what it is; `data` itself where the shorter side is no longer than `side`.
+
+    Raises:
+        PhotoError: as `decode`; or its longer side still has more than 65,500 pixels, more than a JPEG can have.
+    """
+    image, header = _decoded(data, name, side, MAX_PIXELS)
+    scale = side / min(header.width, header.height)
+    if scale >= 1:
+        return data, header
+    width, height = round(header.width * scale), round(header.height * scale)
+    if max(width, height) > _JPEG_SIDE:
+        want = f"'{name}' to have at most {_JPEG_SIDE:,} pixels a side"
+        raise PhotoError.expected(want, f"{max(width, height):,}", "another size")
+    file = BytesIO()
+    # Hamming: as sharp as bicubic where photos get smaller, in two thirds of the time (Pillow's documentation).
+    image.resize((width, height), Image.Resampling.HAMMING).save(file, "JPEG", quality=95)
+    return file.getvalue(), Header("JPEG", width, height)
+
+
+def _decoded(data: bytes, name: str, target: int | None, max_pixels: int) -> tuple[Image.Image, Header]:
+    """The photo as RGB, upright, and what the file's header said, whatever the target."""
     _silence_pillow()
     kind = next((kind for kind, (magic, _) in _READERS.items() if magic.match(data)), None)
     if kind is None:
@@ -120,7 +155,7 @@ def decode_with_header(
             if turn in _ON_ITS_SIDE:
                 width, height = height, width
             upright = _rgb(image) if turn is None else _rgb(image).transpose(turn)
-            return np.array(upright), Header(kind, width, height)
+            return upright, Header(kind, width, height)
         pixels = width * height
     except Image.DecompressionBombError as error:  # a tile or frame larger than the header said
         numbers = re.findall(r"\d+", str(error))
@@ -147,7 +182,8 @@ def read_with_header(path: Path | str, *, target: int) -> tuple[np.ndarray, Head
     Raises:
         PhotoError: as `read`.
     """
-    return decode_with_header(_content(path), name=str(path), target=target)
+    image, header = _decoded(_content(path), str(path), target, MAX_PIXELS)
+    return np.array(image), header
 
 
 def _content(path: Path | str) -> bytes:
@@ -183,30 +219,6 @@ def resize(photo: np.ndarray, size: int, mode: Mode) -> np.ndarray:
     left, top = max(0, left), max(0, top)
     box = (left, top, width - left, height - top)
     return np.array(image.resize((size, size), Image.Resampling.BICUBIC, box))
-
-
-def shrink(photo: np.ndarray, side: int, *, name: str) -> tuple[bytes, tuple[int, int]]:
-    """Scale a photo down, proportions kept, until its shorter side has `side` pixels.
-
-    Args:
-        photo: (height, width, 3) uint8 RGB.
-        side: pixels; a photo whose shorter side is no longer keeps its size.
-        name: what an error calls it.
-
-    Returns:
-        A JPEG file of quality 95, and its width and height.
-
-    Raises:
-        PhotoError: its longer side still has more than 65,500 pixels, more than a JPEG can have.
-    """
-    height, width = photo.shape[:2]
-    scale = min(1.0, side / min(height, width))
-    sides = (round(width * scale), round(height * scale))
-    if max(sides) > _JPEG_SIDE:
-        raise PhotoError.expected(f"'{name}' to have at most {_JPEG_SIDE:,} pixels a side", max(sides), "another size")
-    file = BytesIO()
-    Image.fromarray(photo).resize(sides, Image.Resampling.BICUBIC).save(file, "JPEG", quality=95)
-    return file.getvalue(), sides
 
 
 def load(path: Path | str, size: int, mode: Mode) -> np.ndarray:

@@ -6,7 +6,8 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Self
 
@@ -45,7 +46,9 @@ class Outcome:
     bytes: int = 0
 
 
-_COLUMNS = ", ".join(field.name for field in fields(Outcome))
+_FIELDS = tuple(field.name for field in fields(Outcome))
+_COLUMNS = ", ".join(_FIELDS)
+_values = attrgetter(*_FIELDS)  # dataclasses.astuple copies every value
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS settings (text TEXT);
 CREATE TABLE IF NOT EXISTS photos ({_COLUMNS}, run INTEGER, PRIMARY KEY (name)) WITHOUT ROWID;
@@ -92,8 +95,8 @@ class Ledger:
 
     def record(self, outcomes: Iterable[Outcome]) -> None:
         """Write outcomes, in place of earlier ones of the same names, at once or not at all."""
-        marks = ", ".join("?" * (len(fields(Outcome)) + 1))
-        rows = [(*astuple(outcome), self.run) for outcome in outcomes]
+        marks = ", ".join("?" * (len(_FIELDS) + 1))
+        rows = [(*_values(outcome), self.run) for outcome in outcomes]
         self._execute(f"INSERT OR REPLACE INTO photos ({_COLUMNS}, run) VALUES ({marks})", rows)
 
     def touch(self, names: Sequence[str]) -> None:
@@ -112,6 +115,8 @@ class Ledger:
         return str(self._connection.execute("SELECT max(place) FROM photos").fetchone()[0] or "")
 
     def _execute(self, statement: str, rows: list[tuple[Any, ...]]) -> None:
+        if not rows:
+            return
         self._connection.execute("BEGIN")
         try:
             self._connection.executemany(statement, rows)

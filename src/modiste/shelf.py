@@ -23,7 +23,6 @@ from modiste.ledger import Outcome
 from modiste.storage import WRITING, make_folder, not_written, remove_unfinished, replacing
 
 _SUFFIXES = {"JPEG": "jpg", "PNG": "png", "WebP": "webp", "AVIF": "avif", "GIF": "gif", "TIFF": "tif", "BMP": "bmp"}
-_ENOUGH = 32  # pixels a side that suffice to see that every byte of a photo is there
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +59,11 @@ def examine(data: bytes, name: str, size: int | None) -> Photo:
     Raises:
         PhotoError: `data` is no whole photo.
     """
-    photo, header = images.decode_with_header(data, name=name, target=size or _ENOUGH)
-    if size is None or min(header.width, header.height) <= size:
-        return Photo(data, _SUFFIXES[header.kind], header.width, header.height)
-    small, (width, height) = images.shrink(photo, size, name=name)
-    return Photo(small, "jpg", width, height)
+    if size is None:
+        header = images.verify(data, name=name)
+    else:
+        data, header = images.shrink(data, size, name=name)
+    return Photo(data, _SUFFIXES[header.kind], header.width, header.height)
 
 
 class _Placed:
