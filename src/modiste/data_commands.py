@@ -108,7 +108,9 @@ def check(
 def split(
     manifest: Annotated[Path, typer.Argument(help="Table, folder of class folders, or list of photos and labels.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Manifest to write: .csv, .tsv, .parquet, .jsonl.")],
-    folds: Annotated[int | None, typer.Option(help="Number this many folds instead; test photos stay out.")] = None,
+    folds: Annotated[
+        int | None, typer.Option(min=2, help="Number this many folds instead; test photos stay out.")
+    ] = None,
     val: Annotated[float | None, typer.Option(min=0, max=1, help="Share of the photos. Default: 0.1.")] = None,
     test: Annotated[float | None, typer.Option(min=0, max=1, help="Share of the photos. Default: 0.1.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same split.")] = 0,
@@ -264,9 +266,9 @@ def _name_broken(photos: Manifest, findings: Findings) -> None:
         error = PhotoError.expected(f"photos of {photos.source} on disk", got, "--root with their folder")
         typer.echo(f"modiste: {error} Only the labels were checked.", err=True)
         raise typer.Exit(1)
-    paths = photos.frame["path"]
+    paths, ids, fix = photos.frame["path"], photos.frame["id"], "--root with their folder, or --fix"
     missing = [
-        str(PhotoError.expected(f"'{photos.root / paths[k]}' to be a file", "none", "--root or --fix"))
+        str(PhotoError.expected(f"'{photos.root / paths[k] if paths[k] else ids[k]}' to be a file", "none", fix))
         for k in findings.missing
     ]
     name_failures([*missing, *findings.unreadable.values()], findings.photos, most=_MOST_NAMED)

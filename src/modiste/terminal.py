@@ -136,7 +136,8 @@ def watched(
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table on stdout; whole numbers stand to the right."""
-    table = Table(title=escape(title), title_justify="left")
+    print_words(title)  # a table's own title breaks where the table ends
+    table = Table()
     rows = list(rows)
     for k, column in enumerate(columns):
         numbers = bool(rows) and all(isinstance(row[k], int | float) for row in rows)
