@@ -108,9 +108,7 @@ def check(
 def split(
     manifest: Annotated[Path, typer.Argument(help="Table, folder of class folders, or list of photos and labels.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Manifest to write: .csv, .tsv, .parquet, .jsonl.")],
-    folds: Annotated[
-        int | None, typer.Option(min=2, help="Number this many folds instead; test photos stay out.")
-    ] = None,
+    folds: Annotated[int | None, typer.Option(help="Number this many folds instead; test photos stay out.")] = None,
     val: Annotated[float | None, typer.Option(min=0, max=1, help="Share of the photos. Default: 0.1.")] = None,
     test: Annotated[float | None, typer.Option(min=0, max=1, help="Share of the photos. Default: 0.1.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same split.")] = 0,
