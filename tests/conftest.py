@@ -1,9 +1,12 @@
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from modiste import cli
 from modiste.drawing import draw_dataset
 
 TINY = """
@@ -70,3 +73,18 @@ def trained(tmp_path_factory: pytest.TempPathFactory, drawn: Path, tiny: Path) -
 def photos(drawn: Path) -> list[Path]:
     """Ten drawn photos."""
     return [drawn.parent / name for name in pl.read_csv(drawn)["image"].head(10)]
+
+
+@pytest.fixture
+def modiste(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Callable[..., tuple[int, str, str]]:
+    """Run one command in this process -> exit code, stdout, stderr."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["modiste", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    return run

@@ -13,26 +13,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from modiste import cli, terminal
+from modiste import terminal
 from modiste.bundle import Run
 from modiste.manifest import Manifest
 
 VERBS = ("check", "split", "train", "evaluate", "tag", "demo")
-
-
-@pytest.fixture
-def modiste(monkeypatch, capsys):
-    """Run one command in this process -> exit code, stdout, stderr."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["modiste", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
-
-    return run
 
 
 @pytest.fixture

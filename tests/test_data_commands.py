@@ -15,7 +15,6 @@ from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from modiste import cli
 from modiste.config import DataConfig
 from modiste.evenness import evenness, group_numbers, keep_together, label_spread
 from modiste.labels import UNKNOWN, LabelSet
@@ -23,21 +22,12 @@ from modiste.manifest import Manifest
 
 
 @pytest.fixture
-def modiste(monkeypatch, capsys, tmp_path):
+def modiste(modiste, monkeypatch, tmp_path):
     """Run one command in an empty folder -> exit code, stdout, stderr."""
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["modiste", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
-
-    return run
+    return modiste
 
 
 def made_of(targets, groups=None, **columns):

@@ -133,6 +133,12 @@ def rank(part: str) -> int:
     return _SEVERITY.get(part, len(_SEVERITY))
 
 
+def differing(targets: np.ndarray) -> np.ndarray:
+    """Positions of the labels that one photo of targets (n, labels) has and another is known not to have."""
+    differ: np.ndarray = np.flatnonzero((targets == 1).any(axis=0) & (targets == 0).any(axis=0))
+    return differ
+
+
 def to_dict(manifest: Manifest, findings: Findings) -> dict[str, Any]:
     """Plain data, the layout of `check.json`; photos are named by their ids."""
     ids, parts = manifest.frame["id"].to_list(), manifest.parts
@@ -214,7 +220,7 @@ def _clusters(manifest: Manifest, alike: Alike) -> list[Cluster]:
 
 def _cluster(manifest: Manifest, kind: Kind, photos: np.ndarray, parts: np.ndarray) -> Cluster:
     targets = manifest.targets[photos]
-    differ = np.flatnonzero((targets == 1).any(axis=0) & (targets == 0).any(axis=0))
+    differ = differing(targets)
     lies_in = sorted({*parts[photos].tolist()} - {""}, key=lambda part: (rank(part), part))
     return Cluster(kind, tuple(photos.tolist()), tuple(lies_in), tuple(manifest.labels.ids[k] for k in differ))
 

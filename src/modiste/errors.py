@@ -22,15 +22,21 @@ from typing import Self
 
 
 class ModisteError(Exception):
-    """Base of all errors raised on purpose; its message is meant for the user as it stands."""
+    """Base of all errors raised on purpose; its message is meant for the user as it stands.
+
+    `got` is the part of the message that says what came instead.
+    """
 
     exit_code = 2
     http_status = 500
+    got = ""
 
     @classmethod
     def expected(cls, want: str, got: object, fix: str) -> Self:
         """Make the error that says "Expected {want}, but got {got}. Try {fix}."."""
-        return cls(f"Expected {want}, but got {got}. Try {fix}.")
+        error = cls(f"Expected {want}, but got {got}. Try {fix}.")
+        error.got = str(got)
+        return error
 
 
 class UsageError(ModisteError):

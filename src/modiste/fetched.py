@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,8 +12,8 @@ from typing import Any
 
 from modiste.ledger import Ledger, Outcome
 from modiste.listing import Listing, Row
-from modiste.storage import replacing, write_text
-from modiste.tables import beside
+from modiste.storage import replacing
+from modiste.tables import write_labels_beside
 
 DUPLICATE = "duplicate id"  # two rows of one name with different URLs: the first one counts
 WAITING = "not tried"
@@ -81,8 +80,7 @@ def write_fetched(listing: Listing, ledger: Ledger, folder: Path) -> Summary:
             rows.writerow([cells[k] for k in kept] + _facts(outcome))
             _count(summary, outcome)
     if listing.labels is not None:
-        labels = {**listing.labels.to_dict(), "root": ""}
-        write_text(beside(path), json.dumps(labels, ensure_ascii=False, indent=1) + "\n")
+        write_labels_beside(path, listing.labels, "")
     return summary
 
 

@@ -232,8 +232,7 @@ class _Fetch:
         try:
             await loop.run_in_executor(self.pool, _keep, self.shelf, self.config.size, job, body)
         except PhotoError as error:
-            got = str(error).partition(", but got ")[2].partition(". Try")[0]
-            failure = Failure("not a photo", got, heals="truncated" in got)
+            failure = Failure("not a photo", error.got, heals="truncated" in error.got)
             failure.http, failure.final_url = body.http, body.final_url
             raise failure from None
         self.ledger.record(self.shelf.placed())

@@ -79,22 +79,18 @@ def fingerprint(
     with _kept(folder) as kept:
         _recall(made, kept, paths, stamps)
         todo = [k for k in range(n) if stamps[k] is not None and not made.there[k]]
-        rows: list[tuple] = []
         if progress is not None:
             progress(0, len(todo))
-        try:
-            for done, (k, facts) in enumerate(_each(todo, lambda k: _facts(Path(str(paths[k]))), workers), 1):
-                if isinstance(facts, str):
-                    made.errors[k] = facts
-                else:
-                    _fill(made, k, facts)
-                    rows.append((str(paths[k]), *(stamps[k] or ()), *facts))
-                if len(rows) == _BATCH:
-                    _keep(kept, _INSERT, rows)
-                if progress is not None:
-                    progress(done, len(todo))
-        finally:
-            _keep(kept, _INSERT, rows)
+
+        def take(k: int, facts: tuple[int, int, float, bytes] | str) -> tuple | None:
+            if isinstance(facts, str):
+                made.errors[k] = facts
+                return None
+            _fill(made, k, facts)
+            return str(paths[k]), *(stamps[k] or ()), *facts
+
+        work = _each(todo, lambda k: _facts(Path(str(paths[k]))), workers)
+        _keep_each(kept, _INSERT, (take(k, facts) for k, facts in work), len(todo), progress)
     return made
 
 
@@ -115,18 +111,15 @@ def hash_pixels(paths: Sequence[Path], folder: Path, *, workers: int, progress: 
     with _kept(folder) as kept:
         known = dict(kept.execute("SELECT path, pixels FROM photos WHERE pixels IS NOT NULL"))
         todo = [k for k, name in enumerate(names) if name not in known]
-        rows: list[tuple] = []
-        try:
-            for done, (k, digest) in enumerate(_each(todo, lambda k: _digest(Path(names[k])), workers), 1):
-                if digest is not None:
-                    known[names[k]] = digest
-                    rows.append((digest, names[k]))
-                if len(rows) == _BATCH:
-                    _keep(kept, _UPDATE, rows)
-                if progress is not None:
-                    progress(done, len(todo))
-        finally:
-            _keep(kept, _UPDATE, rows)
+
+        def take(k: int, digest: bytes | None) -> tuple | None:
+            if digest is None:
+                return None
+            known[names[k]] = digest
+            return digest, names[k]
+
+        work = _each(todo, lambda k: _digest(Path(names[k])), workers)
+        _keep_each(kept, _UPDATE, (take(k, digest) for k, digest in work), len(todo), progress)
     return [known.get(name, name.encode()) for name in names]
 
 
@@ -174,6 +167,23 @@ def _fill(made: Fingerprints, k: int, facts: Sequence) -> None:
     width, height, spread, thumbnail = facts
     made.there[k], made.sizes[k], made.spreads[k] = True, (width, height), spread
     made.thumbnails[k] = np.frombuffer(thumbnail, np.uint8).reshape(SIDE, SIDE, 3)
+
+
+def _keep_each(
+    kept: sqlite3.Connection, statement: str, rows: Iterator[tuple | None], total: int, progress: Progress | None
+) -> None:
+    """Keep rows in batches as they come, also what came before an interruption; None is a photo without a row."""
+    batch: list[tuple] = []
+    try:
+        for done, row in enumerate(rows, 1):
+            if row is not None:
+                batch.append(row)
+            if len(batch) == _BATCH:
+                _keep(kept, statement, batch)
+            if progress is not None:
+                progress(done, total)
+    finally:
+        _keep(kept, statement, batch)
 
 
 def _keep(kept: sqlite3.Connection, statement: str, rows: list[tuple]) -> None:

@@ -19,8 +19,7 @@ from modiste.errors import ManifestError
 from modiste.labels import UNKNOWN, LabelSet
 from modiste.roles import ROLES, find_roles, photo_frame
 from modiste.splits import stratified_folds
-from modiste.storage import write_text
-from modiste.tables import Table, beside, labels_beside, read_table, write_table
+from modiste.tables import Table, beside, labels_beside, read_table, write_labels_beside, write_table
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,8 +101,7 @@ class Manifest:
         flags = known.with_columns(pl.all().replace(UNKNOWN, None))
         write_table(pl.concat([self.frame.with_columns(blanks), flags], how="horizontal"), path)
         root = os.path.relpath(self.root.resolve(), path.resolve().parent)
-        written = {**self.labels.to_dict(), "root": Path(root).as_posix()}
-        write_text(beside(path), json.dumps(written, ensure_ascii=False, indent=1) + "\n")
+        write_labels_beside(path, self.labels, Path(root).as_posix())
 
     def __len__(self) -> int:
         return len(self.frame)

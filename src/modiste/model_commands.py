@@ -75,7 +75,7 @@ def train(
     """
     folder = run_folder(manifest, output, resume)
     data = data_assignments(
-        label_columns=labels and labels.split(","),
+        labels,
         label_set=label_set,
         delimiter=delimiter,
         image_column=image_column,
@@ -131,7 +131,7 @@ def evaluate(
     photos = None
     if manifest is not None:
         data = data_assignments(
-            label_columns=labels and labels.split(","),
+            labels,
             delimiter=delimiter,
             image_column=image_column,
             split_column=split_column,

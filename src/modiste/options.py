@@ -77,9 +77,10 @@ def assignments(values: dict[str, Any]) -> list[str]:
     return [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in values.items() if value is not None]
 
 
-def data_assignments(**values: Any) -> list[str]:
-    """Assignments to the recipe's data section."""
-    return assignments({f"data.{key}": value for key, value in values.items()})
+def data_assignments(labels: str | None, **values: Any) -> list[str]:
+    """Assignments to the recipe's data section, of the options that are given."""
+    columns = labels and labels.split(",")
+    return assignments({"data.label_columns": columns, **{f"data.{key}": value for key, value in values.items()}})
 
 
 def data_config(labels: str | None, **values: Any) -> DataConfig:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from modiste.audit import Findings, rank
+from modiste.audit import Findings, differing, rank
 from modiste.errors import ManifestError
 from modiste.labels import UNKNOWN
 from modiste.manifest import Manifest
@@ -69,8 +69,7 @@ def repair(manifest: Manifest, findings: Findings) -> Repair:
     same += [("exact duplicate", cluster.photos) for cluster in findings.of_kind("exact")]
     for reason, photos in same:
         here = sorted((k for k in photos if k not in out), key=lambda k: (rank(parts[k]), k))
-        known = targets[here]
-        differ = np.flatnonzero((known == 1).any(axis=0) & (known == 0).any(axis=0))
+        differ = differing(targets[here])
         if len(differ):
             targets[here[0], differ] = UNKNOWN
             labels = tuple(manifest.labels.ids[p] for p in differ)

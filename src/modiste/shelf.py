@@ -152,7 +152,7 @@ def _write_webdataset(path: Path, photos: list[tuple[Outcome, Photo]]) -> None:
     """A tar file with <name>.<suffix> and <name>.json for each photo, as WebDataset reads it."""
     with tarfile.open(path, "w") as tar:
         for outcome, photo in photos:
-            facts = {"url": outcome.url, **photo.facts()}
+            facts = {"url": outcome.url, **_facts(outcome)}
             for suffix, content in ((photo.suffix, photo.data), ("json", json.dumps(facts).encode())):
                 entry = tarfile.TarInfo(f"{outcome.name}.{suffix}")
                 entry.size = len(content)
@@ -162,10 +162,15 @@ def _write_webdataset(path: Path, photos: list[tuple[Outcome, Photo]]) -> None:
 def _write_parquet(path: Path, photos: list[tuple[Outcome, Photo]]) -> None:
     """A row a photo: name, url, suffix, image (the file's bytes), sha256, width, height, bytes."""
     rows = [
-        {"name": outcome.name, "url": outcome.url, "suffix": photo.suffix, "image": photo.data, **photo.facts()}
+        {"name": outcome.name, "url": outcome.url, "suffix": photo.suffix, "image": photo.data, **_facts(outcome)}
         for outcome, photo in photos
     ]
     pl.DataFrame(rows).write_parquet(path, compression="uncompressed")  # photos are compressed already
+
+
+def _facts(outcome: Outcome) -> dict[str, Any]:
+    """What a shard says of a stored file beside its bytes."""
+    return {key: getattr(outcome, key) for key in ("sha256", "width", "height", "bytes")}
 
 
 _WRITERS: dict[str, tuple[Callable[[Path, list[tuple[Outcome, Photo]]], None], str]] = {

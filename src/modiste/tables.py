@@ -19,7 +19,7 @@ import polars as pl
 
 from modiste.errors import ManifestError
 from modiste.labels import LabelSet
-from modiste.storage import replacing
+from modiste.storage import replacing, write_text
 
 PHOTO_SUFFIXES = frozenset(
     {".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"}
@@ -90,6 +90,12 @@ def beside(path: Path) -> Path:
 def labels_beside(path: Path) -> LabelSet | None:
     """The label set that stands beside a manifest, where there is one."""
     return LabelSet.read(beside(path)) if beside(path).is_file() else None
+
+
+def write_labels_beside(path: Path, labels: LabelSet, root: str) -> None:
+    """Write the label set of a manifest, and the folder that its paths start from, seen from its own, beside it."""
+    written = {**labels.to_dict(), "root": root}
+    write_text(beside(path), json.dumps(written, ensure_ascii=False, indent=1) + "\n")
 
 
 def check_file(path: Path) -> None:

@@ -77,6 +77,7 @@ def fetching() -> Iterator[Callable[[FetchState], None]]:
         shown, last = 0.0, None
 
         def show(state: FetchState) -> None:
+            """Draw at most ten times a second."""
             nonlocal shown, last
             last = state
             if time.monotonic() < shown + 0.1:
