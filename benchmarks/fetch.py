@@ -12,6 +12,7 @@ import platform
 import resource
 import shutil
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -48,33 +49,46 @@ def measured(command: list[str]) -> tuple[float, float, float]:
     return seconds, cpu, float(done.stdout)
 
 
-def against(peer: str, work: Path, port: int) -> None:
-    urls = work / "urls.txt"
-    print(
-        "| photos | tool | fetched | photos/s | photos/CPU second | peak MB | ratio of photos/s, of photos/CPU second |"
-    )
+def fetched(tool: str, mode: str, peer: str, work: Path, url: str) -> tuple[float, float, float]:
+    """Photos a second, photos a CPU second and peak megabytes of one fetch of `PHOTOS` photos."""
+    ours, theirs = MODES[mode]
+    urls, folder = work / "urls.txt", work / tool
+    urls.write_text("".join(f"{url}{i}.jpg\n" for i in range(PHOTOS)))
+    if tool == "modiste":
+        limits = ["--allow-private", "--workers", "64", "--per-host", "64"]
+        command = [*MODISTE, str(urls), "-o", str(folder), *limits, *ours]
+    else:
+        command = [peer, "-c", PEER.format(urls=str(urls), folder=str(folder), options=theirs)]
+    seconds, cpu, peak = measured(command)
+    files = sum(1 for _ in folder.rglob("*.jpg"))
+    assert files == PHOTOS * 99 // 100, f"{tool} fetched {files}"
+    shutil.rmtree(folder)
+    return files / seconds, files / cpu, peak
+
+
+def against(peer: str, work: Path, port: int, pairs: int) -> None:
+    """Both tools in turn, `pairs` times: a noisy machine makes one run say little."""
+    print(f"Medians of {pairs} pairs of runs in turn (least to most).\n")
+    print("| photos | tool | photos/s | photos/CPU second | peak MB | ratio of photos/s | ratio of photos/CPU second |")
     print("|---|---|---|---|---|---|---|")
-    for k, (mode, (ours, theirs)) in enumerate(MODES.items()):
-        rows = []
-        for tool in ("modiste", "img2dataset"):
-            start = 10_000_000 * (2 * k + (tool == "modiste"))  # so that each has its own first 503s
-            urls.write_text("".join(f"http://127.0.0.1:{port}/{start + i}.jpg\n" for i in range(PHOTOS)))
-            folder = work / f"{tool}-{k}"
-            if tool == "modiste":
-                limits = ["--allow-private", "--workers", "64", "--per-host", "64"]
-                command = [*MODISTE, str(urls), "-o", str(folder), *limits, *ours]
-            else:
-                command = [peer, "-c", PEER.format(urls=str(urls), folder=str(folder), options=theirs)]
-            seconds, cpu, peak = measured(command)
-            files = sum(1 for _ in folder.rglob("*.jpg"))
-            rows.append((files / seconds, files / cpu))
-            beside = "" if tool == "modiste" else " | ".join(f"{a / b:.2f}" for a, b in zip(*rows, strict=True))
-            ratio = beside.replace(" | ", ", ")
-            print(
-                f"| {mode} | {tool} | {files} | {rows[-1][0]:.0f} | {rows[-1][1]:.0f} | {peak:.0f} | {ratio} |",
-                flush=True,
-            )
-            shutil.rmtree(folder)
+    begun = 0
+    for mode in MODES:
+        runs: dict[str, list[tuple[float, float, float]]] = {"modiste": [], "img2dataset": []}
+        for pair in range(pairs):
+            for tool in sorted(runs, reverse=pair % 2 == 1):
+                begun += 1  # other URLs for each, so that each meets its own 503s
+                runs[tool].append(fetched(tool, mode, peer, work, f"http://127.0.0.1:{port}/{begun}0000000"))
+        ratios = [[a / b for a, b in zip(*pair, strict=True)] for pair in zip(*runs.values(), strict=True)]
+        for tool, figures in runs.items():
+            cells = [spread([figure[k] for figure in figures], "{:.0f}") for k in range(3)]
+            cells += [spread([ratio[k] for ratio in ratios], "{:.2f}") if tool == "modiste" else "" for k in range(2)]
+            print(f"| {mode} | {tool} | " + " | ".join(cells) + " |", flush=True)
+
+
+def spread(values: list[float], form: str) -> str:
+    """The median, and the least and most beside it."""
+    middle, least, most = (form.format(f(values)) for f in (statistics.median, min, max))
+    return f"{middle} ({least} to {most})"
 
 
 def memory(work: Path, port: int, lengths: list[int]) -> None:
@@ -97,6 +111,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--peer", help="Python of an environment with img2dataset.")
     arguments.add_argument("--rows", type=int, nargs="*", default=[10_000, 1_000_000], help="lengths for the memory.")
+    arguments.add_argument("--pairs", type=int, default=5, help="how often both tools run, in turn.")
     given = arguments.parse_args()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -111,7 +126,7 @@ def main() -> None:
         print(f"{date.today()}, {os.cpu_count()} cores, {platform.machine()}\n")
         with tempfile.TemporaryDirectory() as work:
             if given.peer:
-                against(given.peer, Path(work), port)
+                against(given.peer, Path(work), port, given.pairs)
             if given.rows:
                 memory(Path(work), port, given.rows)
     finally:

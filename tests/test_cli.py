@@ -17,7 +17,7 @@ from modiste import terminal
 from modiste.bundle import Run
 from modiste.manifest import Manifest
 
-VERBS = ("check", "split", "train", "evaluate", "tag", "demo")
+VERBS = ("check", "split", "train", "evaluate", "tune", "blend", "tag", "demo")
 
 
 @pytest.fixture
@@ -182,7 +182,7 @@ BROKEN = {
     "model.safetensors": ((b"", b"garbage"), ("tag", "evaluate", "train")),
     "recipe.toml": ((b"[[[", b"\xff\xfe", b"name = 1\n"), ("tag", "evaluate", "train")),
     "labels.json": ((b"{", b"{}", b"[1]"), ("tag", "evaluate", "train")),
-    "thresholds.json": ((b"{", b"[]", b'{"sports": 0.5}'), ("tag", "evaluate", "train")),
+    "decision.json": ((b"{", b"[]", b'{"sports": 0.5}'), ("tag", "evaluate", "train")),
     "manifest.parquet": ((b"", b"PAR1garbage"), ("evaluate", "train")),
     "metrics.json": ((b"{", b"[1]"), ("evaluate",)),
     "checkpoint.pt": ((b"", b"garbage", b"PK\3\4garbage"), ("train",)),
@@ -208,9 +208,9 @@ def test_labels_and_recipe_of_another_run(refused, run, photos):
     del labels["groups"][0]["labels"][0]
     (run / "labels.json").write_text(json.dumps(labels))
     assert "sports" in refused("tag", photos[0], "-m", run)
-    thresholds = json.loads((run / "thresholds.json").read_text())
-    del thresholds["sports"]
-    (run / "thresholds.json").write_text(json.dumps(thresholds))
+    decision = json.loads((run / "decision.json").read_text())
+    del decision["thresholds"]["sports"]
+    (run / "decision.json").write_text(json.dumps(decision))
     assert "13 labels, sports, casual" in refused("tag", photos[0], "-m", run)
 
 
@@ -238,7 +238,8 @@ def test_a_manifest_of_other_labels(refused, run, photos, tmp_path):
     [
         (("evaluate", "RUN", "--views", "many"), "--views"),
         (("evaluate", "RUN", "--split", "dev"), "--split"),
-        (("evaluate", "RUN", "--threshold", "2"), "--threshold"),
+        (("tune", "RUN", "--calibration", "magic"), "--calibration"),
+        (("blend", "RUN"), "--output"),
         (("tag", "x.jpg", "-m", "RUN", "--format", "xml"), "--format"),
         (("tag", "x.jpg"), "--model"),
         (("train", "x.csv", "--devices", "0"), "--devices"),
@@ -397,7 +398,7 @@ def test_a_run_killed_before_its_first_checkpoint_is_not_taken_for_finished(modi
 
 
 def test_resume_of_a_finished_run_scores_it_again_and_trains_nothing(modiste, run):
-    names = ("model.safetensors", "history.csv", "recipe.toml", "thresholds.json")
+    names = ("model.safetensors", "history.csv", "recipe.toml", "decision.json")
     before = {name: (run / name).read_bytes() for name in names}
     code, out, _ = modiste("train", "--resume", run, "--json")
     assert code == 0

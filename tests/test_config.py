@@ -23,7 +23,7 @@ def test_the_papers_recipe_is_the_paper():
     assert [(s.epochs, s.lr, s.optimizer) for s in recipe.stages] == [(10, 1e-4, "adam"), (10, 1e-5, "adam")]
     assert recipe.stages[0].unlock == "none"
     assert recipe.train.batch_size == 96
-    assert (recipe.loss.name, recipe.evaluate.threshold) == ("bce", 0.5)
+    assert (recipe.loss.name, recipe.decide.policy) == ("bce", "fixed:0.5")
 
 
 def test_awkward_strings_survive_the_file(tmp_path):
@@ -46,7 +46,7 @@ def test_awkward_strings_survive_the_file(tmp_path):
         ({"stages": [{"name": "x", "lr": 1.0}]}, "'stages.0.epochs' in recipe, but got nothing"),
         ({"augment": {"crop_scale": [0.9, 0.2]}}, "crop_scale must rise"),
         ({"augment": {"crop_scale": [0.9, 1.2]}}, "can't exceed 1"),
-        ({"evaluate": {"threshold": 1.5}}, "'evaluate.threshold'"),
+        ({"decide": {"folds": 1}}, "'decide.folds'"),
     ],
 )
 def test_wrong_recipes_get_one_sentence(change, words):

@@ -57,12 +57,13 @@ def test_average_precision_by_hand():
 
 
 def test_average_precision_ignores_order_and_scale():
+    """Any strictly rising function of the probabilities has the same average precision."""
     targets, probs, _, _ = case(1)
     shuffled = np.random.default_rng(5).permutation(len(targets))
     for k in range(6):
         expected = average_precision(targets[:, k], probs[:, k])
         assert average_precision(targets[shuffled, k], probs[shuffled, k]) == pytest.approx(expected)
-        assert average_precision(targets[:, k], np.exp(3 * probs[:, k])) == pytest.approx(expected)
+        assert average_precision(targets[:, k], probs[:, k] ** 3 / 2) == pytest.approx(expected)
 
 
 def test_precision_recall_agrees_with_scikit_learn():
@@ -104,6 +105,36 @@ def test_label_scores_and_macro_agree_with_scikit_learn_on_the_known_photos(seed
     assert scores.labels["l1"].precision == 0  # never said
     assert averages(scores.macro) == pytest.approx(np.mean(rows[:-1], axis=0))  # the last label has no positive
     assert scores.left_out == ("l6",)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("ties", [True, False])
+@pytest.mark.parametrize("seed", range(6))
+def test_every_score_agrees_with_scikit_learn_where_labels_are_masked(seed, ties, dtype):
+    targets, probs, decisions, labels = case(100 + seed, n=25, unknown=0.4, ties=ties)
+    targets[0] = -1
+    probs = probs.astype(dtype) if ties else np.random.default_rng(seed).random(probs.shape).astype(dtype)
+    known = targets >= 0
+    scores = score(targets, probs, decisions, labels)
+    rows, precisions = [], []
+    for k, label in enumerate(labels.ids):
+        true, said, prob = (part[known[:, k], k] for part in (targets, decisions, probs))
+        rows.append(four(true, said))
+        assert averages(scores.labels[label]) == pytest.approx(rows[-1], abs=1e-12)
+        if true.any():
+            precisions.append(oracle.average_precision_score(true, prob))
+            assert scores.labels[label].ap == pytest.approx(precisions[-1], abs=1e-12)
+            curve, expected = precision_recall(targets[:, k], probs[:, k]), oracle.precision_recall_curve(true, prob)
+            np.testing.assert_allclose(curve.precision[::-1], expected[0][:-1], rtol=0, atol=1e-12)
+            np.testing.assert_allclose(curve.recall[::-1], expected[1][:-1], rtol=0, atol=1e-12)
+    assert len(precisions) < len(labels)
+    assert scores.map == pytest.approx(np.mean(precisions), abs=1e-12)
+    with_positives = (targets == 1).any(axis=0)
+    assert averages(scores.macro) == pytest.approx(np.mean(np.array(rows)[with_positives], axis=0), abs=1e-12)
+    assert averages(scores.micro) == pytest.approx(four(targets[known], decisions[known]), abs=1e-12)
+    assert scores.micro_ap == pytest.approx(oracle.average_precision_score(targets[known], probs[known]), abs=1e-12)
+    photos = [four(targets[i, known[i]], decisions[i, known[i]]) for i in range(25) if known[i].any()]
+    assert averages(scores.sample) == pytest.approx(np.mean(photos, axis=0), abs=1e-12)
 
 
 @pytest.mark.parametrize("average", ["macro", "micro", "samples"])
@@ -241,10 +272,22 @@ def test_refuses_other_shapes_and_nan():
         mean_average_precision(targets, probs[:, :3], labels)
     with pytest.raises(UsageError, match="one shape"):
         score(targets, probs, decisions[:-1], labels)
-    probs[3, 2] = np.nan
-    with pytest.raises(UsageError, match="nan"):
-        score(targets, probs, decisions, labels)
+    with pytest.raises(UsageError, match="one shape"):
+        score(targets, probs[:-1], decisions, labels)
+    for wrong in (np.nan, 1.5, -0.5):
+        probs[3, 2] = wrong
+        with pytest.raises(UsageError, match=rf"in \[0, 1\], but got {wrong}"):
+            score(targets, probs, decisions, labels)
+    with pytest.raises(UsageError, match=r"in \[0, 1\], but got 2"):
+        score(targets, np.abs(targets), 2 * decisions, labels)
 
 
 def averages(average) -> list[float]:
     return [average.precision, average.recall, average.f1, average.f2]
+
+
+def four(true, said) -> list[float]:
+    return [
+        *oracle.precision_recall_fscore_support(true, said, average="binary", zero_division=0)[:3],
+        oracle.fbeta_score(true, said, beta=2, zero_division=0),
+    ]

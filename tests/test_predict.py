@@ -5,10 +5,10 @@ import pytest
 
 from modiste import images
 from modiste.config import ImageConfig
+from modiste.decision import Decision
 from modiste.errors import PhotoError
 from modiste.labels import LabelSet
 from modiste.predict import Predictor, make_views
-from modiste.thresholds import Thresholds
 
 LABELS = LabelSet.free("sides", ["left", "right", "top"])
 RNG = np.random.default_rng(0)
@@ -24,7 +24,7 @@ def brightness(photos):
 
 def predictor(**changes):
     settings = {"batch_size": 3, "readers": 2, **changes}
-    return Predictor(brightness, LABELS, ImageConfig(size=32), Thresholds.fixed(0.5, 3), **settings)
+    return Predictor(brightness, LABELS, ImageConfig(size=32), Decision.untuned("fixed:0.5", LABELS), **settings)
 
 
 def test_a_stream_keeps_order_and_equals_one_by_one(photos):

@@ -1,4 +1,5 @@
 import base64
+import operator
 import re
 import subprocess
 import sys
@@ -12,12 +13,14 @@ from PIL import Image
 from sklearn.metrics import log_loss
 
 from modiste import report
+from modiste.bootstrap import Predicted, intervals, replicate
+from modiste.decision import Decision
 from modiste.errors import UsageError
 from modiste.labels import Group, Label, LabelSet
 from modiste.metrics import score
+from modiste.operating import operating_curve
 from modiste.plots import Result, plot_history, printable
 from modiste.report import write_report
-from modiste.thresholds import Thresholds
 
 EVIL = "<script>alert(1)</script>"
 LABELS = LabelSet(
@@ -72,9 +75,11 @@ class Case:
             self.targets[:, at] = np.eye(len(at), dtype=np.int8)[rng.integers(0, len(at), n)]
         self.targets[rng.random(self.targets.shape) < 0.05] = -1
         self.probs = np.clip(rng.random(self.targets.shape) * 0.6 + 0.3 * (self.targets == 1), 0, 1).astype(np.float32)
-        self.thresholds = Thresholds.fixed(0.5, len(labels))
-        self.decisions = self.thresholds.apply(self.probs, labels)
+        self.decision = Decision.untuned("fixed:0.5", labels)
+        self.decisions = self.decision.apply(self.probs, labels).decisions
         self.scores = score(self.targets, self.probs, self.decisions, labels)
+        draws = replicate(self.targets, self.probs, self.decisions, labels, replicates=20) if n else {}
+        self.intervals = intervals(draws)
         self.photos = [folder / f"photo {i}.jpg" for i in range(n)]  # files that don't exist
 
     def write(self, **options) -> Page:
@@ -83,10 +88,12 @@ class Case:
             title=options.pop("title", "A coat"),
             scores=self.scores,
             targets=self.targets,
-            probs=self.probs,
+            raw=self.probs,
+            said=Predicted(self.probs, self.decisions),
             labels=self.labels,
             photos=self.photos,
-            thresholds=self.thresholds,
+            decision=self.decision,
+            intervals=self.intervals,
             facts=options.pop("facts", {"model": "mobilenet"}),
             **options,
         )
@@ -105,7 +112,8 @@ def case(tmp_path_factory) -> Case:
 
 @pytest.fixture(scope="module")
 def page(case) -> Page:
-    return case.write(title=f"Coats {EVIL}", facts={"data": EVIL}, notes=[EVIL], history=HISTORY)
+    points = operating_curve(case.targets, case.probs, case.decisions, folds=np.arange(40) % 4)
+    return case.write(title=f"Coats {EVIL}", facts={"data": EVIL}, notes=[EVIL], history=HISTORY, operating=points)
 
 
 def test_page_asks_nothing_of_the_network(page):
@@ -136,7 +144,8 @@ def test_page_is_accessible(page):
 def test_plots_on_the_page_are_the_files_beside_it(case, page):
     files = {path.name for path in (case.folder / "run").iterdir()}
     assert files == {
-        "report.html", "pr-curves.png", "labels.png", "co-errors.png", "curves.png", "confusion--b-garment-b-.png"
+        "report.html", "pr-curves.png", "labels.png", "co-errors.png", "curves.png", "confusion--b-garment-b-.png",
+        "reliability.png", "thresholds.png", "operating.png",
     }  # fmt: skip
     shown = {img["src"] for img in page.all("img")}
     for path in (case.folder / "run").glob("*.png"):
@@ -147,14 +156,18 @@ def test_headlines_stand_beside_their_baselines(case, page):
     text = " ".join(page.texts)
     yes, usual = case.scores.baselines["yes to everything"], case.scores.baselines["prevalence"]
     group = case.scores.groups["../<b>garment</b>"]
-    for name, of in {
-        "mAP": lambda s: s.map,
-        "macro F2": lambda s: s.macro.f2,
-        "micro F1": lambda s: s.micro.f1,
-        "per-sample F1": lambda s: s.sample.f1,
+    for name, path in {
+        "mAP": "map",
+        "macro F2": "macro.f2",
+        "micro F1": "micro.f1",
+        "per-sample F1": "sample.f1",
     }.items():
-        assert f"{name} {of(case.scores):.3f} yes to everything {of(yes):.3f} prevalence {of(usual):.3f}" in text
-    always = f"{group.accuracy:.3f} always “{group.majority}” {group.majority_accuracy:.3f}"
+        of = operator.attrgetter(path)
+        low, high = case.intervals[path]
+        beside = f"yes to everything {of(yes):.3f} prevalence {of(usual):.3f}"
+        assert f"{name} {of(case.scores):.3f} {low:.3f}–{high:.3f} {beside}" in text
+    low, high = case.intervals["groups.../<b>garment</b>.accuracy"]
+    always = f"{group.accuracy:.3f} {low:.3f}–{high:.3f} always “{group.majority}” {group.majority_accuracy:.3f}"
     assert f"accuracy: ../<b>garment</b> {always}" in text
 
 

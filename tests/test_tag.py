@@ -94,7 +94,7 @@ def test_a_submission_is_the_challenges_format(trained, drawn, tmp_path):
 
 
 def test_threshold_and_views_change_what_is_said(trained, photos):
-    everything = json.loads(run("tag", photos[0], "-m", trained, "--json", "--threshold", "0").stdout)
+    everything = json.loads(run("tag", photos[0], "-m", trained, "--json", "--thresholds", "fixed:0").stdout)
     assert everything["photos"][0]["labels"] == list(JD.ids)
     flipped = json.loads(run("tag", photos[0], "-m", trained, "--json", "--views", "flip").stdout)
     predictor = load(trained, views="flip")

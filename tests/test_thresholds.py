@@ -1,9 +1,7 @@
-import json
-
 import numpy as np
 import pytest
 
-from modiste.errors import RunError, UsageError
+from modiste.errors import UsageError
 from modiste.labels import Group, Label, LabelSet
 from modiste.thresholds import Thresholds
 
@@ -65,46 +63,21 @@ def test_refuses_probs_of_other_labels(shape):
         Thresholds.fixed(0.5, 3).apply(np.zeros(shape, dtype=np.float32), LABELS)
 
 
-def test_written_thresholds_read_back_exactly(tmp_path):
-    path = tmp_path / "thresholds.json"
-    thresholds = Thresholds(np.array([0.3, 1 / 3, 0.5]), "chosen")
-    thresholds.write(path, LABELS)
-    assert json.loads(path.read_text(encoding="utf-8"))["shirt"] == 0.3  # not 0.30000001192092896
-    back = Thresholds.read(path, LABELS)
-    assert back.values.tobytes() == thresholds.values.tobytes()
-    assert back.source == "read from thresholds.json"
+def test_the_most_probable_free_labels_are_said_whatever_the_thresholds():
+    labels = LabelSet("x", (Group("style", tuple(map(Label, "abcd"))), Group("kind", tuple(map(Label, "ef")), True)))
+    probs = np.random.default_rng(0).random((50, 6)).astype(np.float32)
+    probs[0] = 0.5  # ties: the first ones in order
+    for top in (1, 2, 4, 9):
+        decisions = Thresholds(np.ones(6), "top", top).apply(probs, labels)
+        for row, said in zip(probs, decisions, strict=True):
+            best = sorted(range(4), key=lambda k: (-row[k], k))[:top]
+            assert sorted(best) == np.flatnonzero(said[:4]).tolist()
+            assert said[4:].sum() == 1 and said[4 + row[4:].argmax()]
 
 
-def test_reads_by_id_not_by_place(tmp_path):
-    path = tmp_path / "thresholds.json"
-    path.write_text('{"民族": 0.1, "dress": 0.2, "shirt": 0.3}', encoding="utf-8")
-    np.testing.assert_allclose(Thresholds.read(path, LABELS).values, [0.3, 0.2, 0.1])
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (None, "No such file"),
-        ("{", "Expecting"),
-        ("[1, 2]", "label id: threshold"),
-        ("3", "label id: threshold"),
-        ('{"shirt": "high", "dress": 0.5, "民族": 0.5}', "high"),
-        ('{"shirt": null, "dress": 0.5, "民族": 0.5}', "label id: threshold"),
-        ('{"shirt": 0.5, "dress": 0.5}', "民族 in only one"),
-        ('{"shirt": 0.5, "dress": 0.5, "民族": 0.5, "hat": 0.5}', "hat in only one"),
-        ('{"shirt": 7, "dress": 0.5, "民族": 0.5}', "7"),
-        ('{"shirt": NaN, "dress": 0.5, "民族": 0.5}', "nan"),
-    ],
-)
-def test_refuses_a_file_that_does_not_fit(tmp_path, content, message):
-    path = tmp_path / "thresholds.json"
-    if content is not None:
-        path.write_text(content, encoding="utf-8")
-    with pytest.raises(RunError, match=message):
-        Thresholds.read(path, LABELS)
-
-
-def test_refuses_to_write_for_another_number_of_labels(tmp_path):
-    with pytest.raises(RunError, match="3 thresholds"):
-        Thresholds.fixed(0.5, 2).write(tmp_path / "thresholds.json", LABELS)
-    assert not list(tmp_path.iterdir())
+def test_never_empty_adds_the_best_label_only_where_nothing_is_said():
+    probs = np.array([[0.1, 0.4, 0.3], [0.9, 0.4, 0.95]], np.float32)
+    labels = LabelSet.free("x", "abc")
+    assert Thresholds.fixed(0.5, 3).apply(probs, labels).tolist() == [[0, 0, 0], [1, 0, 1]]
+    never = Thresholds(np.full(3, 0.5), "fixed", None, True)
+    assert never.apply(probs, labels).tolist() == [[0, 1, 0], [1, 0, 1]]

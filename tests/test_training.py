@@ -50,7 +50,7 @@ def losses(folder):
 def test_two_stages_leave_a_whole_run_folder(trained):
     names = {path.name for path in trained.iterdir()}
     assert names == {
-        "recipe.toml", "labels.json", "manifest.parquet", "manifest.labels.json", "thresholds.json",
+        "recipe.toml", "labels.json", "manifest.parquet", "manifest.labels.json", "decision.json",
         "environment.json", "model.safetensors", "history.csv", "curves.png",
     }  # fmt: skip
     history = losses(trained)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from modiste.config import Recipe
+    from modiste.ensembles import blend
     from modiste.errors import ModisteError
     from modiste.evaluation import evaluate
     from modiste.fetching import fetch
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from modiste.manifest import Manifest
     from modiste.predict import Prediction, Predictor
     from modiste.training import resume, train
+    from modiste.tuning import tune
 
 __all__ = [
     "LabelSet",
@@ -31,11 +33,13 @@ __all__ = [
     "Prediction",
     "Predictor",
     "Recipe",
+    "blend",
     "evaluate",
     "fetch",
     "load",
     "resume",
     "train",
+    "tune",
 ]
 
 _HOME = {
@@ -46,11 +50,13 @@ _HOME = {
     "Prediction": "predict",
     "Predictor": "predict",
     "Recipe": "config",
+    "blend": "ensembles",
     "evaluate": "evaluation",
     "fetch": "fetching",
     "load": "loading",
     "resume": "training",
     "train": "training",
+    "tune": "tuning",
 }
 
 

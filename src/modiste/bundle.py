@@ -3,7 +3,7 @@
 recipe.toml         every setting, defaults written out
 labels.json         the label set, in the order of the network's outputs
 manifest.parquet    photos, targets and split that this run was made of
-thresholds.json     probability above which each label is chosen
+decision.json       calibration and thresholds: from probabilities to what is said
 model.safetensors   weights of the epoch with the best validation mAP
 history.csv         a row an epoch
 environment.json    versions, machine, command
@@ -12,10 +12,10 @@ checkpoint.pt       only while training is unfinished: where to go on
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,12 +30,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from modiste.config import DataConfig, Recipe
-from modiste.errors import RunError, StorageError
+from modiste.config import DataConfig, DecideConfig, Recipe
+from modiste.decision import FILE, Decision
+from modiste.errors import RunError
 from modiste.labels import LabelSet
 from modiste.manifest import Manifest
-from modiste.storage import replacing, write_text
-from modiste.thresholds import Thresholds
+from modiste.policies import Policy
+from modiste.predict import Views
+from modiste.storage import new_folder, replacing, write_text
 
 _PACKAGES = ("modiste", "torch", "timm", "lightning-fabric", "numpy", "pillow", "polars")
 
@@ -51,7 +53,7 @@ class Run:
     folder: Path
     recipe: Recipe
     labels: LabelSet
-    thresholds: Thresholds
+    decision: Decision
 
     @classmethod
     def create(cls, folder: Path, recipe: Recipe, manifest: Manifest) -> Self:
@@ -60,29 +62,19 @@ class Run:
         Raises:
             RunError: the folder exists and isn't empty.
             StorageError: it can't be written.
+            UsageError: the recipe's policy is none.
         """
         folder = folder.absolute()
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise RunError.expected(
-                f"{folder} to be a new folder", "one that exists", f"--resume {folder}, or another -o"
-            )
-        temporary = folder.with_name(f".{folder.name}.new")
-        shutil.rmtree(temporary, ignore_errors=True)  # a killed attempt's
-        thresholds = Thresholds.fixed(recipe.evaluate.threshold, len(manifest.labels))
-        try:
+        policy = Policy.parse(recipe.decide.policy)
+        paper = DecideConfig().policy
+        decision = Decision.untuned(paper if policy.tuned else policy, manifest.labels)  # until it is tuned
+        with new_folder(folder, f"--resume {folder}, or another -o") as temporary:
             write_text(temporary / "recipe.toml", recipe.to_toml())
             manifest.labels.write(temporary / "labels.json")
             manifest.absolute().write(temporary / "manifest.parquet")
-            thresholds.write(temporary / "thresholds.json", manifest.labels)
+            decision.write(temporary / FILE, manifest.labels)
             write_text(temporary / "environment.json", json.dumps(environment(), indent=1) + "\n")
-            if folder.is_dir():
-                folder.rmdir()
-            temporary.rename(folder)
-        except OSError as error:
-            raise StorageError.expected(f"{folder} to be made", f"'{error.strerror}'", "another -o") from error
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-        return cls(folder, recipe, manifest.labels, thresholds)
+        return cls(folder, recipe, manifest.labels, decision)
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -91,12 +83,56 @@ class Run:
             got = "a folder without recipe.toml" if folder.is_dir() else "no such folder"
             raise RunError.expected(f"{folder} to be a run folder", got, "the folder that modiste train -o made")
         labels = LabelSet.read(folder / "labels.json")
-        thresholds = Thresholds.read(folder / "thresholds.json", labels)
-        return cls(folder, Recipe.read(folder / "recipe.toml"), labels, thresholds)
+        decision = Decision.read(folder / FILE, labels)
+        return cls(folder, Recipe.read(folder / "recipe.toml"), labels, decision)
 
     def manifest(self) -> Manifest:
         """The photos, targets and split of this run."""
         return Manifest.read(self.folder / "manifest.parquet", DataConfig(), self.labels)
+
+    @property
+    def name(self) -> str:
+        """What a person calls it: the recipe's name."""
+        return self.recipe.name
+
+    @property
+    def views(self) -> Views:
+        """Test-time augmentation of the recipe."""
+        return self.recipe.evaluate.views
+
+    @property
+    def data(self) -> DataConfig:
+        """How its manifest was read."""
+        return self.recipe.data
+
+    @property
+    def decide(self) -> DecideConfig:
+        """How its decision is made."""
+        return self.recipe.decide
+
+    def key(self) -> str:
+        """Changes where what the network says of a photo may change: a hash of weights and preparation.
+
+        Raises:
+            RunError: there is no trained model.
+        """
+        path = self.folder / "model.safetensors"
+        if not path.is_file():
+            fix = f"modiste train --resume {self.folder}"
+            raise RunError.expected(f"{path} to hold the best weights", "no such file", fix)
+        with path.open("rb") as file:
+            weights = hashlib.file_digest(file, "sha256").hexdigest()
+        return f"{weights} {self.recipe.model.backbone} {self.recipe.image.size} {self.recipe.image.mode}"
+
+    def facts(self) -> dict[str, str]:
+        """What a reader of a report should know of the model."""
+        recipe = self.recipe
+        return {
+            "backbone": recipe.model.backbone,
+            "recipe": f"{recipe.name}, seed {recipe.seed}",
+            "stages": ", ".join(f"{stage.name} ({stage.epochs} epochs)" for stage in recipe.stages),
+            "photo": f"{recipe.image.size} px, {recipe.image.mode}",
+        }
 
     def write_weights(self, state: dict[str, Tensor]) -> None:
         """Write `model.safetensors`, atomically."""

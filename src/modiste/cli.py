@@ -12,6 +12,7 @@ import typer
 
 from modiste.answers import first_process
 from modiste.data_commands import check, split
+from modiste.decision_commands import blend, tune
 from modiste.errors import ModisteError, StorageError
 from modiste.fetch_command import fetch
 from modiste.model_commands import demo, evaluate, tag, train
@@ -41,7 +42,7 @@ def _root(
     pass
 
 
-for verb in (demo, fetch, check, split, train, evaluate, tag):
+for verb in (demo, fetch, check, split, train, evaluate, tune, blend, tag):
     app.command()(verb)
 
 

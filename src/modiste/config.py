@@ -106,10 +106,17 @@ class TrainConfig(_Frozen):
 
 
 class EvaluateConfig(_Frozen):
-    """Test-time augmentation and the decision."""
+    """Test-time augmentation."""
 
     views: Literal["one", "flip", "flip+translate"] = "one"  # averaged in probability
-    threshold: Fraction = 0.5  # label = 1 where probability > threshold (paper)
+
+
+class DecideConfig(_Frozen):
+    """How probabilities become decisions, tuned on validation photos after training."""
+
+    policy: str = "fixed:0.5"  # the paper's; fbeta:2, precision:0.9, recall:0.9, top:3; "+never-empty" behind it
+    calibration: Literal["none", "auto", "temperature", "platt", "isotonic"] = "none"
+    folds: Annotated[int, Field(ge=3, le=100)] = 5  # photos of one are judged by what the others tuned
 
 
 class FetchConfig(_Frozen):
@@ -164,6 +171,7 @@ class Recipe(_Frozen):
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    decide: DecideConfig = DecideConfig()
 
     @model_validator(mode="after")
     def _ranges(self) -> Self:

@@ -1,24 +1,29 @@
-"""Evaluation: the photos of one split -> probabilities -> scores."""
+"""Evaluation: the photos of one split -> probabilities -> decisions -> scores with intervals."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 
+from modiste import predictions
+from modiste.blends import BlendRun
+from modiste.bootstrap import Interval, Predicted, compare, intervals, replicate
 from modiste.bundle import Run
-from modiste.errors import RunError
-from modiste.loading import load
+from modiste.config import DecideConfig
+from modiste.deciding import cross_fit, make_folds
+from modiste.decision import Decision
+from modiste.errors import RunError, UsageError
+from modiste.evenness import group_numbers
+from modiste.loading import open_run
 from modiste.manifest import Manifest
 from modiste.metrics import Scores, score
-from modiste.predict import Prediction, Views
-from modiste.storage import replacing, write_text
-from modiste.thresholds import Thresholds
+from modiste.predict import Views
+from modiste.predictions import Predictions, Progress, fingerprint, predict
+from modiste.storage import write_text
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,20 +33,34 @@ class Evaluation:
     Attributes:
         split: name of the split.
         part: the photos that could be read, with their targets.
-        probs: (n, labels) float32 of those photos.
+        raw: (n, labels) float32 of those photos, the network's own probabilities.
+        probs: likewise, calibrated where the decision is.
+        decisions: (n, labels) int8.
         scores: measured on them.
-        failed: predictions of the photos that could not be read, with their errors.
-        thresholds: what turned probabilities into decisions.
+        intervals: score's name -> 95 % interval, by the names of `metrics.flat`.
+        failed: path of each photo that could not be read -> why.
+        decision: what turned probabilities into decisions.
+        cross_fitted: the decision was tuned on these photos, so that each was decided by what the others tuned.
         views: test-time augmentation that was used.
+        folds: (n,) fold numbers of the cross-fitting; None where there was none.
     """
 
     split: str
     part: Manifest
+    raw: np.ndarray
     probs: np.ndarray
+    decisions: np.ndarray
     scores: Scores
-    failed: list[Prediction]
-    thresholds: Thresholds
+    intervals: dict[str, Interval]
+    failed: dict[str, str]
+    decision: Decision
     views: Views
+    folds: np.ndarray | None
+
+    @property
+    def cross_fitted(self) -> bool:
+        """Whether each photo was decided by what the others tuned."""
+        return self.folds is not None
 
 
 def evaluate(
@@ -50,50 +69,101 @@ def evaluate(
     *,
     manifest: Manifest | None = None,
     views: Views | None = None,
-    threshold: float | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    thresholds: str | None = None,
+    progress: Progress = None,
 ) -> Evaluation:
-    """Score a run on one of its splits, and write `predictions-<split>.parquet` and `metrics.json`.
+    """Score a model on one of its splits, and write `predictions-<split>.parquet` and `metrics.json`.
+
+    On the photos that its thresholds were tuned on, scores are cross-fitted: each photo is decided by what the
+    photos of the other folds tuned.
 
     Args:
-        folder: the run folder.
+        folder: the run or blend folder.
         split: "train", "val", "test", or "all" for every photo of the manifest.
         manifest: other photos than the run's own, with the same labels.
         views: test-time augmentation; None takes the recipe's.
-        threshold: one probability for all labels; None takes the run's own.
+        thresholds: "fixed:0.5" or "top:3"; None takes the run's own decision.
         progress: told (photos done, photos in all).
 
     Raises:
         ManifestError: the split is empty.
         RunError: there is no trained model, or not one photo can be read.
+        UsageError: no such thresholds.
     """
-    run = Run.read(Path(folder))
-    own = run.manifest()
-    part = own if manifest is None else manifest
+    run = open_run(Path(folder))
+    part = run.manifest() if manifest is None else manifest
     if part.labels.ids != run.labels.ids:
         got = ", ".join(part.labels.ids[:3])
         raise RunError.expected(
             f"a manifest of the labels of {folder}, in order", got, "Manifest.read(path, labels=...)"
         )
-    part = part if split == "all" else part.part(split)
-    predictor = load(folder, views=views, threshold=threshold)
-    predictions = []
-    for done, prediction in enumerate(predictor.stream(part.photo(k) for k in range(len(part))), 1):
-        predictions.append(prediction)
-        if progress:
-            progress(done, len(part))
-    readable = np.array([prediction.error is None for prediction in predictions])
-    failed = [prediction for prediction in predictions if prediction.error is not None]
-    if not readable.any():
-        raise RunError.expected(f"photos of split '{split}' to be readable", failed[0].error, "--root FOLDER")
-    probs = np.stack([prediction.probs for prediction in predictions])
-    _write_predictions(run, split, part, probs, predictions)
-    part, probs = part.select(readable), probs[readable]
-    decisions = predictor.thresholds.apply(probs, run.labels)
-    scores = score(part.targets, probs, decisions, run.labels, own.part("train").prevalence)
-    evaluation = Evaluation(split, part, probs, scores, failed, predictor.thresholds, predictor.views)
+    decision = run.decision if thresholds is None else Decision.untuned(thresholds, run.labels)
+    said = predict(run, part if split == "all" else part.part(split), views, progress)
+    return judge(run, split, said, decision)
+
+
+def judge(run: Run | BlendRun, split: str, said: Predictions, decision: Decision) -> Evaluation:
+    """Decide and score what a network said; keep it in `predictions-<split>.parquet` and `metrics.json`."""
+    read = said.readable
+    part, raw = said.part.select(read), said.raw[read]
+    folds = tuning_folds(decision, part)
+    if folds is None:
+        decided = decision.apply(raw, run.labels)
+    else:
+        decided = cross_fit(decide_config(decision), part.targets, raw, folds, run.labels)
+    everyone = Predicted(np.full_like(said.raw, np.nan), np.zeros(said.raw.shape, np.int8))
+    everyone.probs[read] = decided.probs
+    predictions.write(run, split, said, everyone)
+    base = run.manifest().part("train").prevalence
+    scores = score(part.targets, decided.probs, decided.decisions, run.labels, base)
+    draws = replicate(part.targets, decided.probs, decided.decisions, run.labels, groups=group_numbers(part))
+    failed = {name: error for name, error in zip(said.photos(), said.errors, strict=True) if error is not None}
+    evaluation = Evaluation(split, part, raw, *decided, scores, intervals(draws), failed, decision, said.views, folds)
     _write_metrics(run, evaluation)
     return evaluation
+
+
+def compared(one: Evaluation, other: Evaluation, name: str, other_name: str) -> list[dict[str, Any]]:
+    """Whether `one` is better than `other` on the same photos: mAP, macro F2 and the accuracy of each group.
+
+    Raises:
+        UsageError: they are about other photos or other labels.
+    """
+    if one.part.labels.ids != other.part.labels.ids or fingerprint(one.part) != fingerprint(other.part):
+        got = f"{len(one.part)} and {len(other.part)} photos that differ, or other labels"
+        raise UsageError.expected(f"{name} and {other_name} to be scored on the same photos", got, "one manifest")
+    labels, groups = one.part.labels, group_numbers(one.part)
+    scores = [
+        "map",
+        *(["macro.f2"] if labels.free_labels.size else []),
+        *(f"groups.{g}.accuracy" for g in labels.exclusive),
+    ]
+    first, second = Predicted(other.probs, other.decisions), Predicted(one.probs, one.decisions)
+    found = [compare(first, second, one.part.targets, labels, score, groups=groups) for score in scores]
+    return [
+        {
+            "score": each.name,
+            "difference": each.difference,
+            "interval": list(each.interval),
+            "probability": each.better,
+            "sentence": each.sentence(other_name, name),
+        }
+        for each in found
+    ]
+
+
+def tuning_folds(decision: Decision, part: Manifest) -> np.ndarray | None:
+    """The folds (n,) that the decision was tuned with, if it was tuned on these photos."""
+    if decision.provenance.get("photos") != fingerprint(part):
+        return None
+    return make_folds(part.targets, group_numbers(part), decide_config(decision).folds)
+
+
+def decide_config(decision: Decision) -> DecideConfig:
+    """The settings that a tuned decision was made with."""
+    return DecideConfig(
+        policy=str(decision.policy), **{key: decision.provenance[key] for key in ("calibration", "folds")}
+    )
 
 
 def summary(evaluation: Evaluation) -> dict[str, Any]:
@@ -101,23 +171,17 @@ def summary(evaluation: Evaluation) -> dict[str, Any]:
     return {
         "split": evaluation.split,
         "views": evaluation.views,
-        "thresholds": evaluation.thresholds.source,
-        "failed": [{"photo": prediction.photo, "error": prediction.error} for prediction in evaluation.failed],
+        "policy": str(evaluation.decision.policy),
+        "cross_fitted": evaluation.cross_fitted,
+        "failed": [{"photo": photo, "error": error} for photo, error in evaluation.failed.items()],
         **evaluation.scores.to_dict(),
+        "intervals": {
+            name: None if np.isnan(one.low) else [one.low, one.high] for name, one in evaluation.intervals.items()
+        },
     }
 
 
-def _write_predictions(run: Run, split: str, part: Manifest, probs: np.ndarray, predictions: list[Prediction]) -> None:
-    photos = [prediction.photo for prediction in predictions]
-    errors = [prediction.error for prediction in predictions]
-    frame = pl.DataFrame({"photo": photos, "error": errors}, schema={"photo": pl.String, "error": pl.String})
-    columns = [pl.Series(f"prob.{label}", probs[:, k]) for k, label in enumerate(run.labels.ids)]
-    columns += [pl.Series(f"target.{label}", part.targets[:, k]) for k, label in enumerate(run.labels.ids)]
-    with replacing(run.folder / f"predictions-{split}.parquet", pl.exceptions.ComputeError) as temporary:
-        frame.with_columns(columns).write_parquet(temporary)
-
-
-def _write_metrics(run: Run, evaluation: Evaluation) -> None:
+def _write_metrics(run: Run | BlendRun, evaluation: Evaluation) -> None:
     path = run.folder / "metrics.json"
     try:
         known = dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}

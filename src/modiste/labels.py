@@ -124,6 +124,12 @@ class LabelSet:
         return {name: where for name, where in self._members.items() if self._group(name).exclusive}
 
     @cached_property
+    def free_labels(self) -> np.ndarray:
+        """Positions of the labels that are in no exclusive group, int array."""
+        parts = [where for name, where in self._members.items() if not self._group(name).exclusive]
+        return np.concatenate([*parts, np.arange(0)])
+
+    @cached_property
     def _members(self) -> dict[str, np.ndarray]:
         members, start = {}, 0
         for group in self.groups:

@@ -1,38 +1,88 @@
-"""From a trained model on disk to a Predictor."""
+"""From a trained model on disk to what tags photos."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from modiste.errors import RunError
-from modiste.predict import Predictor, Views
-from modiste.thresholds import Thresholds
+from modiste.blending import Blend
+from modiste.decision import Decision
+from modiste.errors import RunError, UsageError
+from modiste.predict import BasePredictor, Ensemble, Predictor, Views
+
+if TYPE_CHECKING:  # need torch; a light install can import this module
+    from modiste.blends import BlendRun
+    from modiste.bundle import Run
 
 
-def load(path: Path | str, *, views: Views | None = None, threshold: float | None = None) -> Predictor:
-    """Open a run folder for tagging: `modiste.load("runs/coat").predict("street.jpg").labels`.
+def load(
+    path: Path | str | Sequence[Path | str], *, views: Views | None = None, thresholds: str | None = None
+) -> BasePredictor:
+    """Open a model for tagging: `modiste.load("runs/coat").predict("street.jpg").labels`.
 
     Args:
-        path: the folder that `modiste train -o` made.
+        path: a run folder or a blend folder; several make an ensemble of their mean.
         views: test-time augmentation; None takes the recipe's.
-        threshold: one probability for all labels; None takes the run's own thresholds.
+        thresholds: "fixed:0.5" (the paper's rule, on the network's own probabilities) or "top:3"; None takes what
+            was tuned.
+
+    Raises:
+        RunError: there is no trained model, or the models of an ensemble speak of other labels.
+        UsageError: no such thresholds, or an ensemble of models that were tuned each for itself.
+    """
+    paths = [path] if isinstance(path, Path | str) else list(path)
+    opened = [open_run(Path(one)) for one in paths]
+    members = [predictor(one, views) for one in opened]
+    tags = members[0] if len(members) == 1 else _ensemble(paths, members, thresholds)
+    if thresholds is None:
+        return tags
+    return replace(tags, decision=Decision.untuned(thresholds, tags.labels))
+
+
+def open_run(folder: Path) -> Run | BlendRun:
+    """Open a run folder or a blend folder.
+
+    Raises:
+        RunError: it is none.
+    """
+    if not folder.exists():
+        raise RunError.expected(f"{folder} to be a run folder", "no such folder", "the folder that modiste train made")
+    from modiste.blends import BlendRun
+    from modiste.bundle import Run
+
+    return BlendRun.read(folder) if (folder / "blend.json").is_file() else Run.read(folder)
+
+
+def predictor(run: Run | BlendRun, views: Views | None = None) -> Predictor | Ensemble:
+    """What tags photos with an opened run or blend.
 
     Raises:
         RunError: there is no trained model.
     """
-    folder = Path(path)
-    if not folder.exists():
-        raise RunError.expected(f"{folder} to be a run folder", "no such folder", "the folder that modiste train made")
-    import torch  # only here: a light install can import this module
+    import torch
 
     from modiste.bundle import Run
     from modiste.model import Tagger, forward_function
 
-    run = Run.read(folder)
+    if not isinstance(run, Run):
+        return Ensemble(tuple(predictor(member, views) for member in run.members), run.blend, run.decision)
     model = Tagger.from_state(run.recipe.model, run.read_weights())
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = model.to(device).eval()
-    thresholds = run.thresholds if threshold is None else Thresholds.fixed(threshold, len(run.labels))
-    return Predictor(
-        forward_function(model), run.labels, run.recipe.image, thresholds, views or run.recipe.evaluate.views
-    )
+    model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    return Predictor(forward_function(model), run.labels, run.recipe.image, run.decision, views or run.views)
+
+
+def _ensemble(paths: Sequence[Path | str], members: Sequence[BasePredictor], thresholds: str | None) -> Ensemble:
+    """The mean of several models."""
+    for name, member in zip(paths, members, strict=True):
+        if member.labels.ids != members[0].labels.ids:
+            got = f"{', '.join(member.labels.ids[:3])}..."
+            raise RunError.expected(f"{name} to have the labels of {paths[0]}", got, "models of one label set")
+        if thresholds is None and (member.decision.policy.tuned or member.decision.calibrated):
+            raise UsageError.expected(
+                "thresholds for the mean of several models",
+                f"those that {name} was tuned with alone",
+                "--thresholds fixed:0.5, or modiste blend, which tunes them together",
+            )
+    return Ensemble(tuple(members), Blend.mean(len(members)), members[0].decision)

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from modiste.errors import UsageError
 from modiste.labels import UNKNOWN, LabelSet
+from modiste.sweep import check_probs, each_label, sweep
 
 
 @dataclass(frozen=True)
@@ -120,41 +120,40 @@ def precision_recall(target: np.ndarray, prob: np.ndarray) -> Curve:
     """Precision and recall of one label when everything at or above a probability is said to have it.
 
     Args:
-        target: (n,) 1, 0 or -1 = unknown; at least one 1.
+        target: (n,) 1, 0 or -1 = unknown.
         prob: (n,) probabilities; equal ones are taken in one step.
+
+    Raises:
+        UsageError: shapes differ, or a probability is nan or outside [0, 1].
     """
-    known = target != UNKNOWN
-    hit, prob = target[known] == 1, prob[known]
-    order = np.argsort(-prob, kind="stable")
-    hits, prob = np.cumsum(hit[order]), prob[order]
-    last = np.flatnonzero(np.append(prob[1:] != prob[:-1], True))  # where each run of equal probabilities ends
-    return Curve(hits[last] / (last + 1), hits[last] / hits[-1])
+    cuts = sweep(target, prob)
+    return Curve(cuts.precision, cuts.recall)
 
 
 def average_precision(target: np.ndarray, prob: np.ndarray) -> float:
-    """Area under the stepped precision-recall curve of one label, as scikit-learn computes it.
+    """Area under the stepped precision-recall curve, as scikit-learn computes it.
 
     Args:
-        target: (n,) 1, 0 or -1 = unknown.
-        prob: (n,) probabilities or any score that rises with them.
+        target: 1, 0 or -1 = unknown; of one label (n,), or of any shape taken together.
+        prob: probabilities of the same shape.
 
     Returns:
         Sum over distinct probabilities of precision times the gain in recall; nan with no positive.
+
+    Raises:
+        UsageError: shapes differ, or a probability is nan or outside [0, 1].
     """
-    if not (target == 1).any():
-        return math.nan
-    curve = precision_recall(target, prob)
-    return float(np.sum(np.diff(curve.recall, prepend=0.0) * curve.precision))
+    return sweep(target, prob).average_precision
 
 
 def mean_average_precision(targets: np.ndarray, probs: np.ndarray, labels: LabelSet) -> MeanAP:
     """Mean of the labels' average precision (paper, eq. 9); labels without positives are left out and named.
 
     Raises:
-        UsageError: shapes differ or a probability is not finite.
+        UsageError: shapes differ, or a probability is nan or outside [0, 1].
     """
-    _check(targets, probs, labels)
-    each = np.array([average_precision(targets[:, k], probs[:, k]) for k in range(len(labels))])
+    check_probs(targets, probs, labels)
+    each = np.array(each_label(lambda cuts: cuts.average_precision, targets, probs))
     left_out = tuple(label for label, ap in zip(labels.ids, each, strict=True) if math.isnan(ap))
     return MeanAP(_mean(each[~np.isnan(each)]), each, left_out)
 
@@ -188,8 +187,9 @@ def score(
         prevalence: (labels,) share of positives in the training photos; taken from `targets` where None.
 
     Raises:
-        UsageError: shapes differ or a probability is not finite.
+        UsageError: shapes differ, or a probability is nan or outside [0, 1].
     """
+    check_probs(targets, probs, labels)
     base = measure_prevalence(targets) if prevalence is None else np.nan_to_num(prevalence)
     constant, frequent = np.ones(targets.shape), np.broadcast_to(base, targets.shape)
     yes = np.ones(targets.shape, dtype=np.int8)
@@ -212,23 +212,23 @@ def _score(
     labels: LabelSet,
     groups: Mapping[str, GroupScore],
 ) -> Scores:
-    _check(targets, decisions, labels)
+    check_probs(targets, decisions, labels)
     mean_ap = mean_average_precision(targets, probs, labels)
     positive, negative, said = targets == 1, targets == 0, decisions == 1
     right, wrong, missed = positive & said, negative & said, positive & ~said
-    each = _ratios(right.sum(axis=0), wrong.sum(axis=0), missed.sum(axis=0))
-    by_photo = _ratios(right.sum(axis=1), wrong.sum(axis=1), missed.sum(axis=1))
+    each = ratios(right.sum(axis=0), wrong.sum(axis=0), missed.sum(axis=0))
+    by_photo = ratios(right.sum(axis=1), wrong.sum(axis=1), missed.sum(axis=1))
     known, positives = (positive | negative).sum(axis=0), positive.sum(axis=0)
     return Scores(
         photos=len(targets),
         map=mean_ap.value,
-        micro_ap=average_precision(targets.ravel(), probs.ravel()),
+        micro_ap=average_precision(targets, probs),
         macro=_average(each[:, positives > 0]),
-        micro=_average(_ratios(right.sum(), wrong.sum(), missed.sum())[:, None]),
+        micro=_average(ratios(right.sum(), wrong.sum(), missed.sum())[:, None]),
         sample=_average(by_photo[:, (positive | negative).any(axis=1)]),
         labels={
-            label: LabelScore(*ratios, int(known[k]), int(positives[k]), float(mean_ap.each[k]))
-            for k, (label, ratios) in enumerate(zip(labels.ids, _rows(each.T), strict=True))
+            label: LabelScore(*row, int(known[k]), int(positives[k]), float(mean_ap.each[k]))
+            for k, (label, row) in enumerate(zip(labels.ids, _rows(each.T), strict=True))
         },
         groups=groups,
         left_out=mean_ap.left_out,
@@ -239,9 +239,18 @@ def _groups(targets: np.ndarray, probs: np.ndarray, labels: LabelSet, base: np.n
     return {name: _group(targets[:, at], probs[:, at], labels, at, base) for name, at in labels.exclusive.items()}
 
 
-def _group(targets: np.ndarray, probs: np.ndarray, labels: LabelSet, at: np.ndarray, base: np.ndarray) -> GroupScore:
+def choices(targets: np.ndarray, probs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which photos have exactly one label of an exclusive group, (n,) bool; of these, which it is and which is said.
+
+    Args:
+        targets, probs: (n, labels of the group).
+    """
     one = (targets == 1).sum(axis=1) == 1
-    true, said = (targets[one] == 1).argmax(axis=1), probs[one].argmax(axis=1)
+    return one, (targets[one] == 1).argmax(axis=1), probs[one].argmax(axis=1)
+
+
+def _group(targets: np.ndarray, probs: np.ndarray, labels: LabelSet, at: np.ndarray, base: np.ndarray) -> GroupScore:
+    one, true, said = choices(targets, probs)
     size, majority = len(at), int(base[at].argmax())
     return GroupScore(
         n=int(one.sum()),
@@ -253,8 +262,8 @@ def _group(targets: np.ndarray, probs: np.ndarray, labels: LabelSet, at: np.ndar
     )
 
 
-def _ratios(right: np.ndarray, wrong: np.ndarray, missed: np.ndarray) -> np.ndarray:
-    """(4, ...) float64: precision, recall, F1, F2 from counts; 0 where there is nothing to divide by."""
+def ratios(right: np.ndarray, wrong: np.ndarray, missed: np.ndarray) -> np.ndarray:
+    """(4, ...) float64: precision, recall, F1, F2 from counts (...); 0 where there is nothing to divide by."""
     f1, f2 = (
         _ratio((1 + b * b) * right, (1 + b * b) * right + b * b * missed + wrong)
         for b in (1, 2)  # F-beta: recall counts beta times as much
@@ -276,17 +285,6 @@ def _rows(table: np.ndarray) -> list[tuple[float, float, float, float]]:
 
 def _mean(values: np.ndarray) -> float:
     return float(values.mean()) if values.size else math.nan
-
-
-def _check(targets: np.ndarray, values: np.ndarray, labels: LabelSet) -> None:
-    if targets.ndim != 2 or targets.shape != values.shape or targets.shape[1] != len(labels):
-        raise UsageError.expected(
-            f"targets, probs and decisions of one shape (n, {len(labels)})",
-            f"{targets.shape} and {values.shape}",
-            f"arrays that belong to the label set '{labels.name}'",
-        )
-    if not np.isfinite(values).all():
-        raise UsageError.expected("probabilities to be numbers", "nan or infinity", "a model trained to its end")
 
 
 def _plain(value: object) -> object:

@@ -6,7 +6,7 @@ What a verb needs is imported when it runs, so that `--help` is quick.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -23,15 +23,20 @@ from modiste.options import (
     Labels,
     Root,
     SplitColumn,
-    Threshold,
+    Thresholds,
     Views,
     assignments,
     data_assignments,
+    data_config,
     run_folder,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from modiste.blends import BlendRun
     from modiste.bundle import Run
+    from modiste.evaluation import Evaluation
 
 
 def train(
@@ -60,7 +65,7 @@ def train(
     root: Root = None,
     as_json: Json = False,
 ) -> None:
-    """Train a run from a manifest of labelled photos, then score it on its validation photos.
+    """Train a run from a manifest of labelled photos, then tune and score it on its validation photos.
 
     Splits are taken from the manifest or made: stratified over labels, grouped, by seed.
     A killed run goes on with `--resume RUN` and ends with the same numbers.
@@ -93,11 +98,11 @@ def train(
     on = (devices, accelerator)
     run = go_on(folder, on) if manifest is None else begin(folder, manifest, recipe, changes, on)
     if first_process():
-        _finish(run, "val", as_json=as_json)
+        finish(run, _judged(run), as_json=as_json)
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    run: Annotated[Path, typer.Argument(help="Run or blend folder.")],
     manifest: Annotated[
         Path | None, typer.Argument(help="Other photos with the same labels. Default: the run's own.")
     ] = None,
@@ -105,7 +110,8 @@ def evaluate(
         Literal["train", "val", "test", "all"], typer.Option(help="Which photos; all ignores splits.")
     ] = "test",
     views: Views = None,
-    threshold: Threshold = None,
+    thresholds: Thresholds = None,
+    against: Annotated[Path | None, typer.Option(help="Another run: is this one better on these photos?")] = None,
     labels: Labels = None,
     delimiter: Delimiter = None,
     image_column: ImageColumn = None,
@@ -115,7 +121,8 @@ def evaluate(
 ) -> None:
     """Score a run on the photos of one split and write a report.
 
-    Each score stands beside what two answers that look at no photo would get.
+    Each score has a 95 % interval, and stands beside what two answers that look at no photo would get. On the
+    photos that thresholds were tuned on, each photo is decided by what the others tuned.
     Writes predictions, metrics.json and a report into the run folder.
 
     Examples:
@@ -123,36 +130,42 @@ def evaluate(
         modiste evaluate runs/coat
 
         modiste evaluate runs/coat --split val --views flip --json
-    """
-    from modiste.bundle import Run
-    from modiste.manifest import Manifest
 
-    opened = Run.read(run)
+        modiste evaluate runs/coat --against runs/older
+    """
+    from modiste.evaluation import evaluate as measure
+    from modiste.loading import open_run
+    from modiste.manifest import Manifest
+    from modiste.terminal import counting
+
+    opened = open_run(run)
     photos = None
     if manifest is not None:
-        data = data_assignments(
-            labels,
-            delimiter=delimiter,
-            image_column=image_column,
-            split_column=split_column,
-            root=root,
-        )
+        given = data_config(
+            labels, delimiter=delimiter, image_column=image_column, split_column=split_column
+        ).model_dump(exclude_none=True, exclude_defaults=True)
         training_only = {"group_column": None, "fold_column": None, "stratify_columns": (), "root": root}
-        settings = opened.recipe.replace(data).data.model_copy(update=training_only)
+        settings = opened.data.model_copy(update={**given, **training_only})
         photos = Manifest.read(manifest, settings, opened.labels)
-    _finish(opened, split, manifest=photos, views=views, threshold=threshold, as_json=as_json)
+    with counting(f"evaluating {split}") as progress:
+        evaluation = measure(run, split, manifest=photos, views=views, thresholds=thresholds, progress=progress)
+    beside = []
+    if against is not None:
+        with counting(f"evaluating {against}") as progress:
+            beside.append((str(against), measure(against, split, manifest=photos, views=views, progress=progress)))
+    finish(opened, evaluation, against=beside, as_json=as_json)
 
 
 def tag(
     photos: Annotated[list[str], typer.Argument(help="Files, folders, 'globs*.jpg' or manifests.")],
-    model: Annotated[Path, typer.Option("-m", "--model", help="Run folder.")],
+    model: Annotated[list[Path], typer.Option("-m", "--model", help="Run or blend folder; several: their mean.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="File to write; else stdout.")] = None,
     kind: Annotated[
         Literal["text", "csv", "jsonl", "parquet", "jd"] | None,
         typer.Option("--format", help="jd is the challenge's submission. Default: by the file's ending."),
     ] = None,
     views: Views = None,
-    threshold: Threshold = None,
+    thresholds: Thresholds = None,
     image_column: ImageColumn = None,
     root: Root = None,
     as_json: Json = False,
@@ -175,7 +188,7 @@ def tag(
     if as_json and (kind or output):
         raise UsageError.expected("--json alone", "-o or --format beside it", "-o tags.jsonl without --json")
     chosen = choose_format(kind, output)
-    predictor = load(model, views=views, threshold=threshold)
+    predictor = load(model, views=views, thresholds=thresholds)
     config = DataConfig(image_column=image_column, root=root, label_columns=())  # labels are not read
     ids, paths = find_photos(photos, predictor.labels, config)
     with counting("tagging") as progress:
@@ -186,7 +199,7 @@ def tag(
         else:
             errors = write_tags(output, chosen, ids, predictions, predictor.labels)
     if as_json:
-        print_json({"model": str(model), "photos": records})
+        print_json({"model": " + ".join(map(str, model)), "photos": records})
     name_failures(errors, len(paths))
 
 
@@ -209,24 +222,53 @@ def demo(
         manifest = prepare(output, progress)
     folder = output / "run"
     run = go_on(folder) if folder.exists() else begin(folder, manifest, "demo", [])
-    _finish(run, "test", as_json=as_json)
+    _judged(run)
+    finish(run, _evaluated(run, "test"), as_json=as_json)
     for line in tag_some(output):
         console.print(line)
 
 
-def _finish(run: Run, split: str, *, as_json: bool, **options: Any) -> None:
-    """Score `run` on `split`, write the report, show both."""
+def _judged(run: Run) -> Evaluation:
+    """Tune a trained run as its recipe says, and score it on its validation photos."""
+    from modiste.terminal import console, counting
+    from modiste.tuning import needs_tuning, tune
+
+    if not needs_tuning(run):
+        return _evaluated(run, "val")
+    try:
+        with counting("tuning on val") as progress:
+            tuned = tune(run.folder, progress=progress)
+    except UsageError as error:  # the training stands
+        console.print(f"not tuned, so labels are said above 0.5: {error}")
+        return _evaluated(run, "val")
+    for note in tuned.notes:
+        console.print(note)
+    return tuned.evaluation
+
+
+def _evaluated(run: Run, split: str) -> Evaluation:
     from modiste.evaluation import evaluate as measure
-    from modiste.evaluation import summary
-    from modiste.report import report_evaluation
-    from modiste.terminal import console, counting, print_scores
+    from modiste.terminal import counting
 
     with counting(f"evaluating {split}") as progress:
-        evaluation = measure(run.folder, split, progress=progress, **options)
+        return measure(run.folder, split, progress=progress)
+
+
+def finish(
+    run: Run | BlendRun, evaluation: Evaluation, *, against: Sequence[tuple[str, Evaluation]] = (), as_json: bool
+) -> None:
+    """Write the report of an evaluation, and show both, beside other models on the same photos."""
+    from modiste.evaluation import compared, summary
+    from modiste.report import report_evaluation
+    from modiste.terminal import console, print_scores, print_words
+
+    comparisons = [one for name, other in against for one in compared(evaluation, other, str(run.folder), name)]
     page = report_evaluation(run, evaluation)
     if as_json:
-        print_json(summary(evaluation))
+        print_json({**summary(evaluation), **({"comparisons": comparisons} if against else {})})
     else:
         print_scores(evaluation)
+        for comparison in comparisons:
+            print_words(comparison["sentence"])
     console.print(f"report: {page}")
-    name_failures([str(p.error) for p in evaluation.failed], len(evaluation.part) + len(evaluation.failed))
+    name_failures(list(evaluation.failed.values()), len(evaluation.part) + len(evaluation.failed))

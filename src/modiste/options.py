@@ -36,9 +36,19 @@ Views = Annotated[
     Literal["one", "flip", "flip+translate"] | None,
     typer.Option(help="Test-time augmentation. Default: the recipe's."),
 ]
-Threshold = Annotated[
-    float | None,
-    typer.Option(min=0, max=1, help="One probability for all labels. Default: the run's thresholds."),
+Thresholds = Annotated[
+    str | None,
+    typer.Option(help="'fixed:0.5' is the paper's rule, 'top:3' the best three. Default: what was tuned."),
+]
+Policy = Annotated[
+    str | None,
+    typer.Option(
+        help="fixed:0.5, fbeta:2, precision:0.9, recall:0.9 or top:3; '+never-empty' behind it. Default: the recipe's."
+    ),
+]
+CalibrationMethod = Annotated[
+    Literal["none", "auto", "temperature", "platt", "isotonic"] | None,
+    typer.Option("--calibration", help="auto chooses for each label by cross-validation. Default: the recipe's."),
 ]
 _LIMITS = "Limits"
 Workers = Annotated[int | None, typer.Option(min=1, help="Requests at once. Default: 64.", rich_help_panel=_LIMITS)]

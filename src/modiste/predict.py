@@ -6,20 +6,23 @@ test-time augmentation and the decision are the same for a run folder and for an
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import tee
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from modiste import images
+from modiste.blending import Blend
 from modiste.config import ImageConfig
+from modiste.decision import Decision
 from modiste.errors import PhotoError
 from modiste.labels import LabelSet
-from modiste.thresholds import Thresholds
 
 Source = Path | str | bytes | np.ndarray
 Views = Literal["one", "flip", "flip+translate"]
@@ -32,8 +35,8 @@ SHIFT = 0.05  # of the side: how far the translated views move
 class Prediction:
     """What was said of one photo.
 
-    `probs` is (labels,) float32 and `labels` the chosen ids; of a photo that could not be read `error`
-    is the sentence why, `probs` is nan throughout and `labels` is empty.
+    `probs` is (labels,) float32, calibrated where the model is, and `labels` the chosen ids; of a photo that
+    could not be read `error` is the sentence why, `probs` is nan throughout and `labels` is empty.
     """
 
     photo: str
@@ -48,27 +51,46 @@ class Prediction:
         return {label: float(prob) for label, prob in zip(self.label_set.ids, self.probs, strict=True)}
 
 
-@dataclass(frozen=True)
-class Predictor:
-    """Tags photos.
+class Raw(NamedTuple):
+    """What a network says of one photo: its name, (labels,) float32 (nan where it can't be read), why it can't."""
 
-    Args:
-        forward: (n, 3, size, size) uint8 RGB -> (n, labels) float32 probabilities.
-        labels: what each column means.
-        image: side and resize mode of the photos that `forward` takes.
-        thresholds: the decision of each label.
-        views: test-time augmentation; probabilities of the views are averaged (paper).
-        batch_size: photos that go through `forward` together.
-        readers: threads that read and decode ahead.
+    photo: str
+    probs: np.ndarray
+    error: str | None
+
+
+class BasePredictor(ABC):
+    """What tags photos: one network, or several that are asked together.
+
+    Attributes:
+        labels: what each column of probabilities means.
+        decision: from the network's probabilities to what is said.
+        views: test-time augmentation.
+        batch_size: photos that are asked and decided together.
     """
 
-    forward: Forward
     labels: LabelSet
-    image: ImageConfig
-    thresholds: Thresholds
-    views: Views = "one"
-    batch_size: int = 16
-    readers: int = 2
+    decision: Decision
+    views: Views
+    batch_size: int
+
+    @abstractmethod
+    def raw(self, sources: Iterable[Source]) -> Iterator[Raw]:
+        """The network's own probabilities of any number of photos, in order, before any calibration."""
+
+    def stream(self, sources: Iterable[Source]) -> Iterator[Prediction]:
+        """Tag any number of photos in order; a broken one gives a Prediction with its error."""
+        for batch in _batches(self.raw(sources), self.batch_size):  # deciding each alone costs a millisecond
+            readable = [one.probs for one in batch if one.error is None]
+            decided = self.decision.apply(np.stack(readable), self.labels) if readable else ((), ())
+            said = zip(*decided, strict=True)
+            for name, probs, error in batch:
+                if error is not None:
+                    yield Prediction(name, self.labels, probs, (), error)
+                    continue
+                prob, decisions = next(said)
+                ids = tuple(label for label, yes in zip(self.labels.ids, decisions, strict=True) if yes)
+                yield Prediction(name, self.labels, prob, ids)
 
     def predict(self, source: Source) -> Prediction:
         """Tag one photo: a path, the bytes of a file, or (height, width, 3) uint8 RGB.
@@ -81,13 +103,39 @@ class Predictor:
             raise PhotoError(prediction.error)
         return prediction
 
-    def stream(self, sources: Iterable[Source]) -> Iterator[Prediction]:
-        """Tag any number of photos in order; a broken one gives a Prediction with its error."""
+
+@dataclass(frozen=True)
+class Predictor(BasePredictor):
+    """Tags photos with one network.
+
+    Args:
+        forward: (n, 3, size, size) uint8 RGB -> (n, labels) float32 probabilities.
+        labels: what each column means.
+        image: side and resize mode of the photos that `forward` takes.
+        decision: from these probabilities to what is said.
+        views: test-time augmentation; probabilities of the views are averaged (paper).
+        batch_size: photos that go through `forward` together.
+        readers: threads that read and decode ahead.
+    """
+
+    forward: Forward
+    labels: LabelSet
+    image: ImageConfig
+    decision: Decision
+    views: Views = "one"
+    batch_size: int = 16
+    readers: int = 2
+
+    def raw(self, sources: Iterable[Source]) -> Iterator[Raw]:
+        """The network's own probabilities, the mean over the views; readers work ahead."""
         for batch in _batches(self._read_ahead(sources), self.batch_size):
             readable = [photo for _, photo in batch if not isinstance(photo, PhotoError)]
             probs = iter(self.probs(np.stack(readable))) if readable else iter(())
             for name, photo in batch:
-                yield self._failed(name, photo) if isinstance(photo, PhotoError) else self._said(name, next(probs))
+                if isinstance(photo, PhotoError):
+                    yield Raw(name, np.full(len(self.labels), np.nan, np.float32), str(photo))
+                else:
+                    yield Raw(name, next(probs), None)
 
     def probs(self, photos: np.ndarray) -> np.ndarray:
         """(n, size, size, 3) uint8 RGB -> (n, labels) float32, the mean over the views."""
@@ -97,14 +145,6 @@ class Predictor:
             total += self.forward(np.ascontiguousarray(view.transpose(0, 3, 1, 2)))
             count += 1
         return total / count
-
-    def _said(self, name: str, probs: np.ndarray) -> Prediction:
-        chosen = self.thresholds.apply(probs[None], self.labels)[0]
-        ids = tuple(label for label, yes in zip(self.labels.ids, chosen, strict=True) if yes)
-        return Prediction(name, self.labels, probs, ids)
-
-    def _failed(self, name: str, error: PhotoError) -> Prediction:
-        return Prediction(name, self.labels, np.full(len(self.labels), np.nan, np.float32), (), str(error))
 
     def _read_ahead(self, sources: Iterable[Source]) -> Iterator[tuple[str, np.ndarray | PhotoError]]:
         waiting: deque[tuple[str, Future[np.ndarray | PhotoError]]] = deque()
@@ -129,6 +169,44 @@ class Predictor:
             return images.resize(photo, size, mode)
         except PhotoError as error:
             return error
+
+
+@dataclass(frozen=True)
+class Ensemble(BasePredictor):
+    """Tags photos with several networks, whose probabilities a Blend makes into one.
+
+    Each member sees the photos at its own size and with its own views, which `views` names.
+    """
+
+    members: tuple[BasePredictor, ...]
+    blend: Blend
+    decision: Decision
+
+    @property
+    def labels(self) -> LabelSet:  # type: ignore[override]
+        """Those of the members."""
+        return self.members[0].labels
+
+    @property
+    def views(self) -> Views:  # type: ignore[override]
+        """Those of the first member."""
+        return self.members[0].views
+
+    @property
+    def batch_size(self) -> int:  # type: ignore[override]
+        """That of the first member."""
+        return self.members[0].batch_size
+
+    def raw(self, sources: Iterable[Source]) -> Iterator[Raw]:
+        """The blend of what the members' networks say."""
+        streams = [member.raw(copy) for member, copy in zip(self.members, tee(sources, len(self.members)), strict=True)]
+        for said in zip(*streams, strict=True):
+            error = next((one.error for one in said if one.error is not None), None)
+            if error is not None:
+                yield Raw(said[0].photo, np.full(len(self.labels), np.nan, np.float32), error)
+                continue
+            probs = np.stack([one.probs for one in said])[:, None]
+            yield Raw(said[0].photo, self.blend.apply(probs)[0], None)
 
 
 def make_views(photos: np.ndarray, views: Views) -> Iterator[np.ndarray]:

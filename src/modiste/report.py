@@ -17,15 +17,23 @@ import numpy as np
 import polars as pl
 from PIL import Image
 
+from modiste.bootstrap import Interval, Predicted
+from modiste.deciding import make_folds
+from modiste.decision import Decision
+from modiste.decision_plots import ThresholdCurve, plot_operating, plot_reliability, plot_thresholds
 from modiste.errors import UsageError
+from modiste.evenness import group_numbers
 from modiste.labels import LabelSet
 from modiste.metrics import Scores, mean_log_loss
+from modiste.operating import OperatingPoint, operating_curve
 from modiste.pages import data_uri, render, thumbnail
 from modiste.plots import DPI, MOST_LABELS, Result, plot_curves, plot_history, plot_labels, plot_matrix, printable
+from modiste.policies import FEW
 from modiste.storage import write_text
-from modiste.thresholds import Thresholds
+from modiste.sweep import sweep
 
 if TYPE_CHECKING:  # both need torch, a report does not
+    from modiste.blends import BlendRun
     from modiste.bundle import Run
     from modiste.evaluation import Evaluation
 
@@ -43,11 +51,14 @@ def write_report(
     title: str,
     scores: Scores,
     targets: np.ndarray,
-    probs: np.ndarray,
+    raw: np.ndarray,
+    said: Predicted,
     labels: LabelSet,
     photos: Sequence[Path],
-    thresholds: Thresholds,
+    decision: Decision,
     facts: Mapping[str, str],
+    intervals: Mapping[str, Interval],
+    operating: Sequence[OperatingPoint] = (),
     history: list[dict[str, Any]] | None = None,
     notes: Sequence[str] = (),
 ) -> Path:
@@ -55,29 +66,39 @@ def write_report(
 
     Args:
         folder: made if missing; files of an earlier report are replaced.
-        scores: of these targets and probs, from `metrics.score`.
-        targets, probs, labels: as in `metrics.score`.
+        scores: of these targets and what was said, from `metrics.score`.
+        targets, labels: as in `metrics.score`.
+        raw, said: the network's own probabilities (n, labels), and what was made of them.
         photos: n files; one that can't be read shows as a grey box with its name.
-        thresholds: how probabilities became decisions.
+        decision: how probabilities became decisions.
         facts: what a reader should know of the run, in order: model, data, date...
+        intervals: of the scores, by the names of `weighted.flat`.
+        operating: what each precision costs in reviews, of rising precision; empty draws no curve.
         history, notes: rows as `plot_history` takes them; sentences to put above everything else.
 
     Raises:
-        UsageError: the numbers of targets, probs and photos differ.
-        StorageError: `folder` can't be written.
+        UsageError: the numbers of photos differ.
     """
-    if not len(targets) == len(probs) == len(photos):
-        got = f"{len(targets)}, {len(probs)} and {len(photos)}"
-        raise UsageError.expected("as many targets as probs and photos", got, "the arrays of one evaluation")
-    folder, result = Path(folder), Result(scores, targets, probs, thresholds.apply(probs, labels), labels)
+    if not len(targets) == len(said.probs) == len(photos):
+        got = f"{len(targets)}, {len(said.probs)} and {len(photos)}"
+        raise UsageError.expected("as many targets as predictions and photos", got, "the arrays of one evaluation")
+    folder, result = Path(folder), Result(scores, targets, *said, labels)
+    plots = _Plots(folder)
+    _draw(plots, result, history)
+    _draw_decision(plots, result, raw, decision, intervals)
+    if operating:
+        plots.keep("operating.png", plot_operating, operating)
     page = _page(
         title=title,
         facts=facts,
         notes=notes,
         scores=scores,
         labels=labels,
-        thresholds=thresholds,
-        plots=_draw(folder, result, history),
+        decision=decision,
+        intervals=intervals,
+        operating=operating,
+        few=FEW,
+        plots=plots.drawn,
         pairs=_pairs(result),
         cards=_cards(result, photos),
     )
@@ -85,38 +106,75 @@ def write_report(
     return folder / "report.html"
 
 
+class _Plots:
+    """Plots in a folder: file name -> data URI and width on the page in CSS pixels."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.drawn: dict[str, tuple[str, int]] = {}
+
+    def keep(self, name: str, draw: Callable[..., None], *arguments: object, **options: object) -> None:
+        """Draw a plot into the folder."""
+        draw(*arguments, self.folder / name, **options)
+        content = (self.folder / name).read_bytes()
+        self.drawn[name] = (data_uri("png", content), Image.open(io.BytesIO(content)).width * 96 // DPI)
+
+
+def _shown(scores: Scores) -> list[int]:
+    """Positions of the labels that plots have room for: the most frequent ones, in order."""
+    positives = np.array([label.positives for label in scores.labels.values()])
+    return sorted(k for k in np.argsort(-positives, kind="stable")[:MOST_LABELS].tolist() if positives[k])
+
+
 def _confusion_file(group: str) -> str:
     return "confusion-" + re.sub(r"[^\w-]+", "-", group)[:60] + ".png"  # a group's name may hold "/"
 
 
-def _draw(folder: Path, result: Result, history: list[dict[str, Any]] | None) -> dict[str, tuple[str, int]]:
-    """Draw what there is something to draw for; file name -> data URI and width on the page in CSS pixels."""
-    drawn: dict[str, tuple[str, int]] = {}
-
-    def keep(name: str, draw: Callable[..., None], *arguments: object) -> None:
-        draw(*arguments, folder / name)
-        content = (folder / name).read_bytes()
-        drawn[name] = (data_uri("png", content), Image.open(io.BytesIO(content)).width * 96 // DPI)
-
-    scores, words = result.scores, printable(result.labels.ids)
-    positives = np.array([label.positives for label in scores.labels.values()])
-    shown = sorted(k for k in np.argsort(-positives, kind="stable")[:MOST_LABELS] if positives[k])
+def _draw(plots: _Plots, result: Result, history: list[dict[str, Any]] | None) -> None:
+    """Draw what there is something to draw for."""
+    shown, words = _shown(result.scores), printable(result.labels.ids)
     if shown:
-        keep("pr-curves.png", plot_curves, result, shown, words)
-        keep("labels.png", plot_labels, scores, shown, words)
-    for name, group in scores.groups.items():
+        plots.keep("pr-curves.png", plot_curves, result, shown, words)
+        plots.keep("labels.png", plot_labels, result.scores, shown, words)
+    for name, group in result.scores.groups.items():
         if group.n and len(group.ids) <= MOST_LABELS:
             rows = group.confusion / np.maximum(group.confusion.sum(axis=1, keepdims=True), 1)
             ids = [words[result.labels.index(label)] for label in group.ids]
-            keep(_confusion_file(name), plot_matrix, rows, ids, ("said", "true", "share of the row"))
+            plots.keep(_confusion_file(name), plot_matrix, rows, ids, ("said", "true", "share of the row"))
     errors = _co_errors(result)
     if errors.any():
         busy = np.sort(np.argsort(-(errors.sum(axis=0) + errors.sum(axis=1)), kind="stable")[:_MOST_ERRORS])
         ids = [words[k] for k in busy]
-        keep("co-errors.png", plot_matrix, errors[np.ix_(busy, busy)], ids, ("wrongly said", "missed", "photos"))
+        plots.keep("co-errors.png", plot_matrix, errors[np.ix_(busy, busy)], ids, ("wrongly said", "missed", "photos"))
     if history:
-        keep("curves.png", plot_history, history)
-    return drawn
+        plots.keep("curves.png", plot_history, history)
+
+
+def _draw_decision(
+    plots: _Plots, result: Result, raw: np.ndarray, decision: Decision, intervals: Mapping[str, Interval]
+) -> None:
+    """Draw how probabilities became decisions."""
+    shown, words = _shown(result.scores), printable(result.labels.ids)
+    if not shown:
+        return
+    names = [words[k] for k in shown]
+    plots.keep(
+        "reliability.png", plot_reliability, result.targets[:, shown], raw[:, shown], result.probs[:, shown], names
+    )
+    free = [k for k in shown if k in result.labels.free_labels]
+    if not free or decision.thresholds.top is not None:
+        return
+    beta = 1 if str(decision.policy) == "fbeta:1" else 2
+    curves = [
+        ThresholdCurve(
+            words[k],
+            sweep(result.targets[:, k], result.probs[:, k]),
+            float(decision.thresholds.values[k]),
+            intervals[f"labels.{result.labels.ids[k]}.f{beta}"],
+        )
+        for k in free
+    ]
+    plots.keep("thresholds.png", plot_thresholds, curves, beta)
 
 
 def _co_errors(result: Result) -> np.ndarray:
@@ -174,31 +232,53 @@ def _page(**content: object) -> str:
     return render("report.html.j2", filters, most_labels=MOST_LABELS, most_chips=_MOST_CHIPS, **content)
 
 
-def report_evaluation(run: Run, evaluation: Evaluation) -> Path:
+def report_evaluation(run: Run | BlendRun, evaluation: Evaluation) -> Path:
     """Write the report of an evaluation into `report-<split>` of its run folder; return the page's path."""
-    part, recipe, history = evaluation.part, run.recipe, run.folder / "history.csv"
-    stages = ", ".join(f"{stage.name} ({stage.epochs} epochs)" for stage in recipe.stages)
+    part, decision, history = evaluation.part, evaluation.decision, run.folder / "history.csv"
     facts = {
-        "backbone": recipe.model.backbone,
-        "recipe": f"{recipe.name}, seed {recipe.seed}",
-        "stages": stages,
-        "photos": f"{len(part)} of split '{evaluation.split}', {recipe.image.size} px, {recipe.image.mode}",
+        **run.facts(),
+        "photos": f"{len(part)} of split '{evaluation.split}'",
         "test-time augmentation": evaluation.views,
-        "thresholds": evaluation.thresholds.source,
+        "thresholds": _origin(evaluation),
         "date": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
     }
     notes = [f"{len(evaluation.failed)} photos could not be read and are left out."] if evaluation.failed else []
-    notes += [DRAWN] if recipe.name == "demo" else []
+    notes += [DRAWN] if run.name == "demo" else []
     return write_report(
         run.folder / f"report-{evaluation.split}",
-        title=f"{recipe.name}: {evaluation.split}",
+        title=f"{run.name}: {evaluation.split}",
         scores=evaluation.scores,
         targets=part.targets,
-        probs=evaluation.probs,
+        raw=evaluation.raw,
+        said=Predicted(evaluation.probs, evaluation.decisions),
         labels=run.labels,
         photos=[part.photo(k) for k in range(len(part))],
-        thresholds=evaluation.thresholds,
+        decision=decision,
         facts=facts,
+        intervals=evaluation.intervals,
+        operating=_operating(evaluation),
         history=pl.read_csv(history).to_dicts() if history.is_file() else None,
         notes=notes,
     )
+
+
+def _origin(evaluation: Evaluation) -> str:
+    """Where the thresholds come from, in words."""
+    decision = evaluation.decision
+    if not decision.provenance:
+        return str(decision.policy)
+    known = decision.provenance
+    words = f"{decision.policy}, tuned on {known['count']} photos of '{known['split']}' on {known['date'][:10]}"
+    if decision.calibrated:
+        words += ", calibrated"
+    return words + (", each photo here by what the others tuned" if evaluation.cross_fitted else "")
+
+
+def _operating(evaluation: Evaluation) -> list[OperatingPoint]:
+    """What each precision costs in reviews; nothing where the photos are too few to deal into folds."""
+    targets = evaluation.part.targets
+    try:
+        folds = make_folds(targets, group_numbers(evaluation.part), 5) if evaluation.folds is None else evaluation.folds
+    except UsageError:
+        return []
+    return operating_curve(targets, evaluation.probs, evaluation.decisions, folds=folds)

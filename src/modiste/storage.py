@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from modiste.errors import StorageError
+from modiste.errors import RunError, StorageError
 
 WRITING = ".writing-"  # begins the name of what is not complete
 
@@ -69,6 +70,43 @@ def make_folder(folder: Path) -> None:
         raise StorageError.expected(f"{folder} to be a folder", "a file", "another path") from None
     except OSError as error:
         raise not_written(folder, error) from error
+
+
+@contextmanager
+def new_folder(folder: Path, fix: str) -> Iterator[Path]:
+    """Yield a temporary folder beside `folder`; rename it to `folder` when the block ends without error.
+
+    Args:
+        folder: where nothing is yet, or an empty folder.
+        fix: what a person can try where something is, after "Try".
+
+    Raises:
+        RunError: something is there.
+        StorageError: it can't be written.
+    """
+    refuse_existing(folder, fix)
+    temporary = folder.with_name(f".{folder.name}.new")
+    shutil.rmtree(temporary, ignore_errors=True)  # a killed attempt's
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        if folder.is_dir():
+            folder.rmdir()
+        temporary.rename(folder)
+    except OSError as error:
+        raise StorageError.expected(f"{folder} to be made", f"'{error.strerror}'", "another -o") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def refuse_existing(folder: Path, fix: str) -> None:
+    """Refuse a folder that is to be made, where it holds something.
+
+    Raises:
+        RunError: it does.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RunError.expected(f"{folder} to be a new folder", "one that exists", fix)
 
 
 def remove_unfinished(folder: Path) -> None:

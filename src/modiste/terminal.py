@@ -24,11 +24,13 @@ from rich.text import Text
 
 from modiste.monitor import Monitor, Row
 from modiste.predict import Prediction
+from modiste.weighted import flat
 
 if TYPE_CHECKING:  # need torch, or the network
     from modiste.evaluation import Evaluation
     from modiste.fetched import Summary
     from modiste.fetching import FetchState
+    from modiste.tuning import Tuned
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -160,23 +162,63 @@ def print_fetched(summary: Summary) -> None:
 
 def print_words(words: str) -> None:
     """A line on stdout."""
-    Console(highlight=False).print(escape(words))
+    Console(highlight=False, soft_wrap=True).print(escape(words))
+
+
+_ROWS = (
+    ("mAP", "map"),
+    ("macro F2", "macro.f2"),
+    ("macro F1", "macro.f1"),
+    ("micro F1", "micro.f1"),
+    ("per-photo F1", "sample.f1"),
+)
 
 
 def print_scores(evaluation: Evaluation) -> None:
-    """A table of the scores beside their baselines, on stdout."""
+    """A table of the scores with their intervals, beside their baselines, on stdout."""
     scores = evaluation.scores
-    columns = {evaluation.split: scores, **scores.baselines}
-    table = Table(title=f"{scores.photos} photos, views: {evaluation.views}")
+    how = ", cross-fitted" if evaluation.cross_fitted else ""
+    table = Table(title=f"{scores.photos} photos, views: {evaluation.views}, {evaluation.decision.policy}{how}")
     table.add_column("score")
-    for name in columns:
+    for name in (evaluation.split, "95 % interval", *scores.baselines):
         table.add_column(name, justify="right")
-    rows = [("mAP", "map", ""), ("macro F2", "macro", "f2"), ("macro F1", "macro", "f1"), ("micro F1", "micro", "f1")]
-    for title, part, key in [*rows, ("per-photo F1", "sample", "f1")]:
-        values = [getattr(column, part) for column in columns.values()]
-        table.add_row(title, *(f"{getattr(value, key) if key else value:.4f}" for value in values))
+    values, baselines = flat(scores), [flat(baseline) for baseline in scores.baselines.values()]
+    for title, name in _ROWS:
+        beside = [f"{baseline[name]:.4f}" for baseline in baselines]
+        table.add_row(title, f"{values[name]:.4f}", _range(evaluation, name), *beside)
     for group, result in scores.groups.items():
-        table.add_row(f"accuracy {group}", f"{result.accuracy:.4f}", "", f"{result.majority_accuracy:.4f}")
+        name = f"groups.{group}.accuracy"
+        beside = ["", f"{result.majority_accuracy:.4f}"]
+        table.add_row(f"accuracy {group}", f"{result.accuracy:.4f}", _range(evaluation, name), *beside)
     Console().print(table)
     if scores.left_out:
         console.print(f"without positives, so left out: {', '.join(scores.left_out)}")
+
+
+def _range(evaluation: Evaluation, name: str) -> str:
+    return "{:.3f} to {:.3f}".format(*evaluation.intervals[name])
+
+
+def print_tuned(tuned: Tuned) -> None:
+    """What was tuned, and by how much it would flatter itself, on stdout."""
+    labels, decision = tuned.evaluation.part.labels, tuned.decision
+    rows = [
+        (label, one.positives, f"{threshold:.3f}", one_map.method, f"{one.precision:.3f}", f"{one.recall:.3f}")
+        for label, one, threshold, one_map in zip(
+            labels.ids,
+            tuned.evaluation.scores.labels.values(),
+            decision.thresholds.values,
+            decision.calibration.labels,
+            strict=True,
+        )
+    ]
+    columns = ["label", "positives", "threshold", "calibration", "precision", "recall"]
+    print_table(f"{decision.policy}, precision and recall cross-fitted", columns, rows)
+    table = Table(title="what to expect")
+    for name in ("score", "above 0.5", "tuned, cross-fitted", "95 % interval", "on the photos tuned on"):
+        table.add_column(name, justify="left" if name == "score" else "right")
+    before, fitted, inside = (flat(one) for one in (tuned.before, tuned.evaluation.scores, tuned.in_sample))
+    for title, name in _ROWS:
+        cells = [f"{one[name]:.4f}" for one in (before, fitted, inside)]
+        table.add_row(title, *cells[:2], _range(tuned.evaluation, name), cells[2])
+    Console().print(table)

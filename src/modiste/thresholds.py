@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Self
 
 import numpy as np
 
-from modiste.errors import RunError, UsageError
+from modiste.errors import UsageError
 from modiste.labels import LabelSet
-from modiste.storage import write_text
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,13 +18,17 @@ class Thresholds:
     Attributes:
         values: (labels,) float32 in [0, 1], in the order of the label set; 1 never says the label.
         source: where they come from, in words for a person ("fixed 0.5").
+        top: of the free labels, say the so many most probable ones, whatever the thresholds; None says by threshold.
+        never_empty: where no label at all is above its threshold, say the most probable one.
 
     Raises:
-        UsageError: `values` has another shape or a value outside [0, 1].
+        UsageError: `values` has another shape or a value outside [0, 1], or `top` is below 1.
     """
 
     values: np.ndarray
     source: str
+    top: int | None = None
+    never_empty: bool = False
 
     def __post_init__(self) -> None:
         values = np.array(self.values, dtype=np.float32)
@@ -36,6 +37,8 @@ class Thresholds:
         outside = values[~((values >= 0) & (values <= 1))]  # this form catches nan too
         if outside.size:
             raise UsageError.expected("thresholds in [0, 1]", f"{outside[0]}", "a probability, such as 0.5")
+        if self.top is not None and self.top < 1:
+            raise UsageError.expected("the number of labels to say to be at least 1", self.top, "top:3")
         values.flags.writeable = False
         object.__setattr__(self, "values", values)
 
@@ -60,46 +63,19 @@ class Thresholds:
                 "the thresholds of the same label set",
             )
         decisions = (probs > self.values).astype(np.int8)
+        if self.top is not None and labels.free_labels.size:
+            decisions[:, labels.free_labels] = _best(probs[:, labels.free_labels], self.top)
         for where in labels.exclusive.values():
-            decisions[:, where] = np.arange(len(where)) == probs[:, where].argmax(axis=1)[:, None]
+            decisions[:, where] = _best(probs[:, where], 1)
+        if self.never_empty:
+            empty = ~decisions.any(axis=1)
+            decisions[empty] = _best(probs[empty], 1)
         return decisions
 
-    def write(self, path: Path | str, labels: LabelSet) -> None:
-        """Write as JSON, {label id: threshold}, atomically.
 
-        Raises:
-            RunError: there are more or fewer thresholds than labels.
-        """
-        if len(labels) != len(self.values):
-            raise RunError.expected(
-                f"{len(labels)} thresholds for '{labels.name}'", len(self.values), "thresholds of the same label set"
-            )
-        # item() of a float32 would show its binary tail (0.30000001192092896); str gives the shortest that reads back
-        content = {label: float(str(value)) for label, value in zip(labels.ids, self.values, strict=True)}
-        write_text(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
-
-    @classmethod
-    def read(cls, path: Path | str, labels: LabelSet) -> Self:
-        """Read what `write` wrote; the file's order doesn't matter, its ids must be those of `labels`.
-
-        Raises:
-            RunError: the file is missing, is not {label id: threshold}, or is about other labels.
-        """
-        path = Path(path)
-        again = "the thresholds.json that was written with this label set"
-        try:
-            content = dict(json.loads(path.read_text(encoding="utf-8")))
-            differing = sorted(set(content) ^ set(labels.ids))
-            values = [] if differing else [float(content[label]) for label in labels.ids]
-        except (OSError, ValueError, TypeError) as error:
-            raise RunError.expected(f"thresholds as JSON, {{label id: threshold}}, in {path}", error, again) from error
-        if differing:
-            raise RunError.expected(
-                f"{path} to have the labels of '{labels.name}'",
-                f"{', '.join(differing[:3])} in only one of them",
-                again,
-            )
-        try:
-            return cls(np.array(values), f"read from {path.name}")
-        except UsageError as error:
-            raise RunError(f"{path}: {error}") from error
+def _best(probs: np.ndarray, count: int) -> np.ndarray:
+    """1 at the `count` most probable labels of each photo, of equal ones the first in order, (n, labels) int8."""
+    order = np.argsort(-probs, axis=1, kind="stable")[:, :count]
+    best = np.zeros(probs.shape, dtype=np.int8)
+    np.put_along_axis(best, order, 1, axis=1)
+    return best

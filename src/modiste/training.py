@@ -220,12 +220,12 @@ def _probs(job: Job, part: Manifest) -> np.ndarray:
     rank, world = job.fabric.global_rank, job.fabric.world_size
     recipe = job.recipe
     job.best_model.eval()
-    predictor = Predictor(forward_function(job.best_model), part.labels, recipe.image, job.run.thresholds, readers=2)
+    predictor = Predictor(forward_function(job.best_model), part.labels, recipe.image, job.run.decision, readers=2)
     mine = np.full((-(-len(part) // world), len(part.labels)), np.nan, dtype=np.float32)
     error = None
-    for k, prediction in enumerate(predictor.stream(part.photo(row) for row in range(rank, len(part), world))):
-        mine[k] = prediction.probs
-        error = error or (prediction.error and PhotoError(prediction.error)) or None
+    for k, said in enumerate(predictor.raw(part.photo(row) for row in range(rank, len(part), world))):
+        mine[k] = said.probs
+        error = error or (said.error and PhotoError(said.error)) or None
     raise_together(job.fabric, error)
     gathered: Any = job.fabric.all_gather(torch.from_numpy(mine))
     everyone: np.ndarray = gathered.cpu().numpy().reshape(world, *mine.shape)

@@ -1,0 +1,132 @@
+"""A blend folder: several runs as one model, whole in itself, so that it may be moved and its runs removed.
+
+blend.json          how the members' probabilities become one, and what they were called
+members/0, 1, ...   the run folder of each member, without what only training needs
+labels.json         the label set
+manifest.parquet    photos, targets and split that all members share
+decision.json       calibration and thresholds
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from modiste.blending import Blend
+from modiste.bundle import Run
+from modiste.config import DataConfig, DecideConfig
+from modiste.decision import FILE, Decision
+from modiste.errors import RunError
+from modiste.labels import LabelSet
+from modiste.manifest import Manifest
+from modiste.predict import Views
+from modiste.storage import new_folder, write_text
+
+_MEMBER_FILES = ("recipe.toml", "labels.json", FILE, "model.safetensors", "environment.json")
+
+
+@dataclass(frozen=True)
+class BlendRun:
+    """A blend folder that exists.
+
+    Attributes:
+        folder: the blend folder.
+        members: its runs.
+        blend: how their probabilities become one.
+        names: what the members were called when they were blended.
+        choice: how the blend was chosen, as plain data.
+        labels: those of all members.
+        decision: on the blended probabilities.
+    """
+
+    folder: Path
+    members: tuple[Run, ...]
+    blend: Blend
+    names: tuple[str, ...]
+    choice: Mapping[str, Any]
+    labels: LabelSet
+    decision: Decision
+
+    @classmethod
+    def create(
+        cls, folder: Path, runs: Sequence[Run], manifest: Manifest, blend: Blend, choice: Mapping[str, Any]
+    ) -> Self:
+        """Make a new blend folder, whole or not at all; its decision is untuned.
+
+        Raises:
+            RunError: the folder exists and isn't empty, or a run has no weights.
+            StorageError: it can't be written.
+        """
+        folder, labels = folder.absolute(), manifest.labels
+        content = {"blend": blend.to_dict(labels), "members": [str(run.folder) for run in runs], "choice": dict(choice)}
+        with new_folder(folder, "another -o") as temporary:
+            for k, run in enumerate(runs):
+                (temporary / "members" / str(k)).mkdir(parents=True)
+                for name in _MEMBER_FILES:
+                    shutil.copyfile(run.folder / name, temporary / "members" / str(k) / name)
+            write_text(temporary / "blend.json", json.dumps(content, ensure_ascii=False, indent=1) + "\n")
+            labels.write(temporary / "labels.json")
+            manifest.absolute().write(temporary / "manifest.parquet")
+            Decision.untuned("fixed:0.5", labels).write(temporary / FILE, labels)
+        return cls.read(folder)
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Open a blend folder.
+
+        Raises:
+            RunError: it is none, or one of its members is missing.
+        """
+        labels = LabelSet.read(folder / "labels.json")
+        try:
+            content = dict(json.loads((folder / "blend.json").read_text(encoding="utf-8")))
+            names = tuple(map(str, content["members"]))
+            blend = Blend.from_dict(content["blend"], labels, len(names))
+            choice = dict(content["choice"])
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise RunError.expected(f"{folder} to be a blend folder", f"'{error}'", "modiste blend") from error
+        members = tuple(Run.read(folder / "members" / str(k)) for k in range(len(names)))
+        return cls(folder, members, blend, names, choice, labels, Decision.read(folder / FILE, labels))
+
+    def manifest(self) -> Manifest:
+        """The photos, targets and split that all members share."""
+        return Manifest.read(self.folder / "manifest.parquet", DataConfig(), self.labels)
+
+    @property
+    def name(self) -> str:
+        """What a person calls it."""
+        return f"blend of {len(self.members)}"
+
+    @property
+    def data(self) -> DataConfig:
+        """How the first member's manifest was read."""
+        return self.members[0].data
+
+    @property
+    def decide(self) -> DecideConfig:
+        """How its decision is made: as its members' recipes say, where they agree."""
+        asked = {member.recipe.decide for member in self.members}
+        return asked.pop() if len(asked) == 1 else DecideConfig()
+
+    @property
+    def views(self) -> Views:
+        """Test-time augmentation of the members' recipes."""
+        return self.members[0].views
+
+    def key(self) -> str:
+        """Changes where what the members or the blend say may change."""
+        blend = json.dumps(self.blend.to_dict(self.labels))
+        return " ".join([*(member.key() for member in self.members), blend])
+
+    def facts(self) -> dict[str, str]:
+        """What a reader of a report should know."""
+        backbones = ", ".join(dict.fromkeys(member.recipe.model.backbone for member in self.members))
+        return {
+            "blend": f"{self.blend.method} of {len(self.members)} runs: {', '.join(self.names)}",
+            "backbones": backbones,
+            "chosen": str(self.choice.get("sentence", "")),
+        }

@@ -1,0 +1,139 @@
+"""Decision: from a network's probabilities to what is said of a photo, as one value and one file.
+
+calibration -> correction for another label mix -> thresholds. What was tuned together travels together, and
+whoever tags, evaluates or exports applies the same value.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from modiste.bootstrap import Predicted
+from modiste.calibration import Calibration
+from modiste.errors import ModisteError, RunError
+from modiste.label_mix import adjust
+from modiste.labels import LabelSet
+from modiste.policies import Policy
+from modiste.storage import write_text
+from modiste.thresholds import Thresholds
+
+FILE = "decision.json"
+
+
+class Mix(NamedTuple):
+    """How often each label holds, (labels,) each: among the photos tuned on, and where the model is used."""
+
+    tuned: np.ndarray
+    here: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """How probabilities become decisions.
+
+    Attributes:
+        policy: what the thresholds are to reach.
+        thresholds: on probabilities that are calibrated and corrected.
+        calibration: of the network's probabilities.
+        mix: corrects calibrated probabilities for a catalogue with other label frequencies; None does not.
+        provenance: what it was tuned on, when, and what to expect of it; plain data, empty where nothing was tuned.
+    """
+
+    policy: Policy
+    thresholds: Thresholds
+    calibration: Calibration
+    mix: Mix | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def untuned(cls, policy: Policy | str, labels: LabelSet) -> Self:
+        """Thresholds on the network's own probabilities, as the paper's rule "fixed:0.5".
+
+        Raises:
+            UsageError: the policy has to be tuned on photos.
+        """
+        policy = Policy.parse(policy) if isinstance(policy, str) else policy
+        return cls(policy, policy.untuned(len(labels)), Calibration.none(len(labels)))
+
+    def apply(self, raw: np.ndarray, labels: LabelSet) -> Predicted:
+        """What is said of photos of which the network says `raw`, (n, labels) float32.
+
+        Raises:
+            UsageError: `raw` has another number of labels.
+        """
+        probs = raw
+        if self.calibrated:
+            probs = self.calibration.apply(raw)
+        if self.mix is not None:
+            probs = adjust(probs, self.mix.tuned, self.mix.here)
+        return Predicted(probs, self.thresholds.apply(probs, labels))
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether calibration changes anything."""
+        return any(label.method != "none" for label in self.calibration.labels)
+
+    def write(self, path: Path | str, labels: LabelSet) -> None:
+        """Write as JSON, atomically."""
+        # item() of a float32 would show its binary tail (0.30000001192092896); str gives the shortest that reads back
+        values = [float(str(value)) for value in self.thresholds.values]
+        content = {
+            "policy": str(self.policy),
+            "thresholds": dict(zip(labels.ids, values, strict=True)),
+            "calibration": self.calibration.to_dict(labels) if self.calibrated else None,
+            "mix": self.mix
+            and {
+                name: dict(zip(labels.ids, shares.tolist(), strict=True))
+                for name, shares in zip(Mix._fields, self.mix, strict=True)
+            },
+            "provenance": dict(self.provenance),
+        }
+        write_text(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
+
+    @classmethod
+    def read(cls, path: Path | str, labels: LabelSet) -> Self:
+        """Read what `write` wrote; the file's order doesn't matter, its ids must be those of `labels`.
+
+        Raises:
+            RunError: the file is missing, is no decision, or is about other labels.
+        """
+        path = Path(path)
+        again = f"the {path.name} that was written with this model"
+        try:
+            content = dict(json.loads(path.read_text(encoding="utf-8")))
+            policy = Policy.parse(str(content["policy"]))
+            differing = sorted(set(content["thresholds"]) ^ set(labels.ids))
+            if differing:
+                raise RunError.expected(
+                    f"{path} to have the labels of '{labels.name}'",
+                    f"{', '.join(differing[:3])} in only one of them",
+                    again,
+                )
+            values = _vector(content["thresholds"], labels)
+            top = int(policy.value) if policy.kind == "top" else None
+            thresholds = Thresholds(values, f"{policy}, {path.name}", top, policy.never_empty)
+            kept, mix = content.get("calibration"), content.get("mix")
+            calibration = Calibration.from_dict(kept, labels) if kept else Calibration.none(len(labels))
+            return cls(
+                policy,
+                thresholds,
+                calibration,
+                Mix(*(_vector(mix[name], labels) for name in Mix._fields)) if mix else None,
+                dict(content.get("provenance") or {}),
+            )
+        except RunError:
+            raise
+        except ModisteError as error:
+            raise RunError(f"{path}: {error}") from error
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise RunError.expected(f"policy and thresholds as JSON in {path}", f"'{error}'", again) from error
+
+
+def _vector(values: Mapping[str, float], labels: LabelSet) -> np.ndarray:
+    return np.array([float(values[label]) for label in labels.ids])

@@ -1,0 +1,186 @@
+"""Policies: what a threshold is to reach, and the thresholds that reach it on photos with known labels.
+
+    fixed:0.5       said above 0.5 (the paper)
+    fbeta:2         the best F2 of each label (the challenge's score is their mean); any beta
+    precision:0.9   as much as can be said while at least nine in ten are right
+    recall:0.9      as little as can be said while at least nine in ten are found
+    top:3           the three most probable labels, whatever their probability
+
+"+never-empty" behind any of them says the most probable label where no label is above its threshold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Self
+
+import numpy as np
+
+from modiste.errors import UsageError
+from modiste.labels import LabelSet
+from modiste.sweep import (
+    Sweep,
+    best_fbeta,
+    check_probs,
+    highest_with_recall,
+    lowest_with_precision,
+    merged,
+    midway,
+    sweep,
+)
+from modiste.thresholds import Thresholds
+
+KINDS = ("fixed", "fbeta", "precision", "recall", "top")
+POOLING = 20.0  # positives that the pooled threshold counts as much as: measured in benchmarks/coverage.py
+FEW = 10  # positives below which a label's scores and thresholds say little
+_NEVER_EMPTY = "+never-empty"
+_EDGE = 1e-6  # thresholds are averaged as logits, kept this far from 0 and 1
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What thresholds are to reach.
+
+    Attributes:
+        kind: one of `KINDS`.
+        value: the threshold, beta, the precision, the recall or the number of labels.
+        never_empty: say the most probable label where no label is above its threshold.
+    """
+
+    kind: str
+    value: float
+    never_empty: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read "fbeta:2" or "fbeta:2+never-empty".
+
+        Raises:
+            UsageError: there is no such policy, or its number can't be.
+        """
+        base = text.removesuffix(_NEVER_EMPTY)
+        kind, _, number = base.partition(":")
+        try:
+            value = float(number)
+        except ValueError:
+            value = np.nan
+        possible = {
+            "fixed": 0 <= value <= 1,
+            "fbeta": 0 < value <= 100,
+            "precision": 0 < value <= 1,
+            "recall": 0 < value <= 1,
+            "top": value >= 1 and value == np.floor(value) and np.isfinite(value),
+        }
+        if not possible.get(kind, False):
+            want = "a policy: fixed:0.5, fbeta:2, precision:0.9, recall:0.9 or top:3"
+            raise UsageError.expected(want, f"'{text}'", "one of them, with '+never-empty' behind it if you like")
+        return cls(kind, value, text.endswith(_NEVER_EMPTY))
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.value:g}{_NEVER_EMPTY if self.never_empty else ''}"
+
+    @property
+    def tuned(self) -> bool:
+        """Whether the thresholds depend on photos."""
+        return self.kind not in {"fixed", "top"}
+
+    def untuned(self, labels: int) -> Thresholds:
+        """Thresholds of a policy that needs no photos.
+
+        Raises:
+            UsageError: it needs some.
+        """
+        if self.tuned:
+            raise UsageError.expected(
+                "thresholds that need no photos, fixed:0.5 or top:3", f"'{self}'", f"modiste tune RUN --policy {self}"
+            )
+        words = f"fixed {self.value:g}" if self.kind == "fixed" else f"the {self.value:g} most probable"
+        top = int(self.value) if self.kind == "top" else None
+        value = self.value if self.kind == "fixed" else 0.0
+        return Thresholds(np.full(labels, value), words, top, self.never_empty)
+
+
+class Tuning(NamedTuple):
+    """Thresholds, and a sentence for each label whose threshold says less than it seems to."""
+
+    thresholds: Thresholds
+    notes: tuple[str, ...]
+
+
+def tune_thresholds(
+    policy: Policy,
+    targets: np.ndarray,
+    probs: np.ndarray,
+    labels: LabelSet,
+    weights: np.ndarray | None = None,
+) -> Tuning:
+    """Thresholds that follow a policy on these photos.
+
+    A label's own threshold is averaged, as a logit, with one that is pooled over all labels, which counts as
+    `POOLING` positives: t = (positives * own + POOLING * pooled) / (positives + POOLING). A label without
+    positives gets the pooled one. For F-beta the pooled threshold is the one for all labels with the best
+    macro F-beta; else the policy's own of all (photo, label) pairs together.
+
+    Args:
+        policy: what to reach.
+        targets: (n, labels) int8, 1, 0 or -1 = unknown.
+        probs: (n, labels) in [0, 1].
+        labels: names the label axis; labels of exclusive groups need no threshold and get the pooled one.
+        weights: (labels, 2), what a positive and a negative photo of each label count; 1 where None.
+
+    Raises:
+        UsageError: shapes differ, a probability is nan or outside [0, 1], or no free label has a positive.
+    """
+    check_probs(targets, probs, labels)
+    if not policy.tuned:
+        return Tuning(policy.untuned(len(labels)), ())
+    counted = {
+        k: sweep(targets[:, k], np.ascontiguousarray(probs[:, k], np.float32)) for k in labels.free_labels.tolist()
+    }
+    positives = {k: one.positives for k, one in counted.items()}
+    if counted and not any(positives.values()):
+        raise UsageError.expected("a photo that has one of the labels", "none to tune on", "another split")
+    sweeps = {k: one if weights is None else one.weighted(*weights[k]) for k, one in counted.items() if positives[k]}
+    pooled = _pooled(policy, list(sweeps.values())) if sweeps else 0.5  # exclusive groups only: never looked at
+    values, notes = np.full(len(labels), pooled), []
+    for k, one in sweeps.items():
+        own = _own(policy, one)
+        values[k] = 1.0 if own is None else _between(own, pooled, positives[k])
+        if own is None:
+            notes.append(f"'{labels.ids[k]}' never reaches a precision of {policy.value:g}, so it is never said.")
+    notes += [_few(labels.ids[k], count) for k, count in positives.items() if count < FEW]
+    return Tuning(Thresholds(values, f"tuned for {policy}", None, policy.never_empty), tuple(notes))
+
+
+def _few(name: str, positives: int) -> str:
+    count = f"{positives} positive photo{'s' if positives != 1 else ''}" if positives else "no positive photo"
+    share = POOLING / (positives + POOLING)
+    return f"'{name}' has {count} to tune on: its threshold is {share:.0%} that of all labels together."
+
+
+def _own(policy: Policy, one: Sweep) -> float | None:
+    if policy.kind == "fbeta":
+        return best_fbeta(one, policy.value).threshold
+    find = lowest_with_precision if policy.kind == "precision" else highest_with_recall
+    return find(one, policy.value)
+
+
+def _between(own: float, pooled: float, positives: int) -> float:
+    """The weighted mean of two thresholds as logits."""
+    logits = [np.log(p / (1 - p)) for p in np.clip([own, pooled], _EDGE, 1 - _EDGE)]
+    mean = (positives * logits[0] + POOLING * logits[1]) / (positives + POOLING)
+    return float(1 / (1 + np.exp(-mean)))
+
+
+def _pooled(policy: Policy, sweeps: list[Sweep]) -> float:
+    """One threshold for all labels."""
+    if policy.kind != "fbeta":
+        own = _own(policy, merged(sweeps))
+        return 1.0 if own is None else own
+    probs = np.concatenate([one.probs for one in sweeps])
+    order = np.argsort(-probs, kind="stable")
+    gains = [np.diff(one.fbeta(policy.value), prepend=0.0) for one in sweeps]
+    total = np.cumsum(np.concatenate(gains)[order])
+    last = np.flatnonzero(np.append(np.diff(probs[order]) != 0, True))  # where each run of equal probabilities ends
+    best = int(np.argmax(np.round(total[last], 12)))
+    return midway(probs[order][last], best)

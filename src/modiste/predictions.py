@@ -1,0 +1,150 @@
+"""What a network said of the photos of a split: kept beside the model, and used again while it still holds."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from modiste.blending import cross_fit
+from modiste.blends import BlendRun
+from modiste.bootstrap import Predicted
+from modiste.bundle import Run
+from modiste.deciding import make_folds
+from modiste.errors import RunError
+from modiste.evenness import group_numbers
+from modiste.loading import predictor
+from modiste.manifest import Manifest
+from modiste.predict import Views
+from modiste.storage import replacing
+
+Progress = Callable[[int, int], None] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What a network says of the photos of a manifest, in its order.
+
+    Attributes:
+        part: the photos, with their targets.
+        raw: (n, labels) float32, before calibration; nan throughout where a photo can't be read.
+        errors: of each photo, why it can't be read; None where it can.
+        views: test-time augmentation.
+    """
+
+    part: Manifest
+    raw: np.ndarray
+    errors: list[str | None]
+    views: Views
+
+    @property
+    def readable(self) -> np.ndarray:
+        """(n,) bool."""
+        return np.array([error is None for error in self.errors])
+
+    def photos(self) -> list[str]:
+        """Paths."""
+        return [str(self.part.photo(k)) for k in range(len(self.part))]
+
+
+def predict(run: Run | BlendRun, part: Manifest, views: Views | None = None, progress: Progress = None) -> Predictions:
+    """Ask the network of every photo, or those of a blend in turn.
+
+    Of the photos that a blend was fitted on, it says what it would say had it been fitted on the other folds.
+
+    Raises:
+        RunError: there is no trained model, or not one photo can be read.
+    """
+    members = run.members if isinstance(run, BlendRun) else (run,)
+    views = views or run.views
+    raw = np.full((len(members), len(part), len(run.labels)), np.nan, np.float32)
+    for m, member in enumerate(members):
+        errors: list[str | None] = []
+        for k, said in enumerate(predictor(member, views).raw(part.photo(row) for row in range(len(part)))):
+            raw[m, k] = said.probs
+            errors.append(said.error)
+            if progress:
+                progress(m * len(part) + k + 1, len(members) * len(part))
+    if all(error is not None for error in errors):
+        raise RunError.expected(f"the photos of {part.source} to be readable", errors[0], "--root FOLDER")
+    return Predictions(part, blended(run, part, raw) if isinstance(run, BlendRun) else raw[0], errors, views)
+
+
+def blended(run: BlendRun, part: Manifest, raw: np.ndarray) -> np.ndarray:
+    """What a blend says of photos of which its members say `raw`, (members, n, labels); nan where those do."""
+    read = np.isfinite(raw).all(axis=(0, 2))
+    probs = np.full(raw.shape[1:], np.nan, np.float32)
+    readable = part.select(read)
+    fitted = run.blend.method != "mean" and run.blend.weights.max() < 1  # not so one run alone
+    if fitted and run.choice.get("photos") == fingerprint(readable):
+        folds = make_folds(readable.targets, group_numbers(readable), run.choice["folds"])
+        probs[read] = cross_fit(readable.targets, raw[:, read], folds, run.blend.method)
+    else:
+        probs[read] = run.blend.apply(raw[:, read])
+    return probs
+
+
+def fingerprint(part: Manifest) -> str:
+    """Tells whether two parts are the same photos with the same targets."""
+    photos = "\0".join(str(part.photo(k)) for k in range(len(part)))
+    return hashlib.sha256(photos.encode() + part.targets.tobytes()).hexdigest()
+
+
+def predicted(run: Run | BlendRun, split: str, views: Views | None = None, progress: Progress = None) -> Predictions:
+    """What the network says of the run's own photos of a split: as kept by the last evaluation, or asked anew.
+
+    Raises:
+        ManifestError: the split is empty.
+        RunError: as `predict`.
+    """
+    part = run.manifest().part(split)
+    views = views or run.views
+    kept = _read(run, split, part, views)
+    return kept or predict(run, part, views, progress)
+
+
+def write(run: Run | BlendRun, split: str, said: Predictions, decided: Predicted) -> None:
+    """Keep predictions as `predictions-<split>.parquet`.
+
+    Columns: photo, error, then for each label prob.<label> (the network's own), calibrated.<label> (where
+    calibration or the label mix changes it) and target.<label>.
+    """
+    frame = pl.DataFrame(
+        {"photo": said.photos(), "error": said.errors}, schema={"photo": pl.String, "error": pl.String}
+    )
+    kinds = {"prob": said.raw, "calibrated": decided.probs, "target": said.part.targets}
+    if np.array_equal(said.raw, decided.probs, equal_nan=True):
+        del kinds["calibrated"]
+    columns = [
+        pl.Series(f"{kind}.{label}", values[:, k])
+        for kind, values in kinds.items()
+        for k, label in enumerate(run.labels.ids)
+    ]
+    with replacing(_path(run, split), pl.exceptions.ComputeError) as temporary:
+        frame.with_columns(columns).write_parquet(temporary, metadata={"key": _key(run, said.photos(), said.views)})
+
+
+def _read(run: Run | BlendRun, split: str, part: Manifest, views: Views) -> Predictions | None:
+    """What was kept, unless weights, photos or views are others now."""
+    path = _path(run, split)
+    photos = [str(part.photo(k)) for k in range(len(part))]
+    try:
+        if pl.read_parquet_metadata(path).get("key") != _key(run, photos, views):
+            return None
+        frame = pl.read_parquet(path)
+        raw = frame.select([f"prob.{label}" for label in run.labels.ids]).to_numpy().astype(np.float32)
+        return Predictions(part, raw, frame["error"].to_list(), views)
+    except (OSError, pl.exceptions.PolarsError):
+        return None
+
+
+def _path(run: Run | BlendRun, split: str) -> Path:
+    return run.folder / f"predictions-{split}.parquet"
+
+
+def _key(run: Run | BlendRun, photos: list[str], views: Views) -> str:
+    return hashlib.sha256("\0".join([run.key(), views, *photos]).encode()).hexdigest()
