@@ -187,9 +187,8 @@ def shifted(test: Predictions) -> None:
                 line += [fbeta(target[:, k], said.decisions[:, k]) for said in (one, two)]
                 lines.append(line)
     mean = np.mean(lines, axis=0)
-    print(
-        f"\n| shifted label mix, {len(lines)} draws | not corrected | corrected | corrected is better in |\n|---|---|---|---|"
-    )
+    print(f"\n| shifted label mix, {len(lines)} draws | not corrected | corrected | corrected is better in |")
+    print("|---|---|---|---|")
     for k, name in enumerate(("error of the tag's share", "its log loss", "its F2")):
         before, after = np.array(lines)[:, 2 * k : 2 * k + 2].T
         better = ((after > before) if k == 2 else (after < before)).mean()
