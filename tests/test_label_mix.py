@@ -19,6 +19,7 @@ estimate_mix = partial(cautious_mix, caution=0)  # the paper's own estimate
 OLD = np.array([0.3, 0.1, 0.6])
 NEW = np.array([0.7, 0.02, 0.6])
 FREE = LabelSet.free("free", ["a", "b", "c"])
+ONE = LabelSet.free("one", ["a"])
 GROUP = LabelSet("group", (Group("garment", tuple(map(Label, ("dress", "shirt", "shoes"))), exclusive=True),))
 
 
@@ -50,7 +51,7 @@ def test_a_changed_mix_is_found_and_helps():
     found = estimate_mix(probs, OLD, FREE)
     assert found == pytest.approx(NEW, abs=0.015)
     assert found == pytest.approx(targets.mean(axis=0), abs=0.015)
-    better = adjust(probs, OLD, found)
+    better = adjust(probs, OLD, found, FREE)
     for k in (0, 1):
         assert mean_log_loss(targets[:, k], better[:, k]) < 0.9 * mean_log_loss(targets[:, k], probs[:, k])
     assert mean_log_loss(targets, better) == pytest.approx(mean_log_loss(targets, bayes(x, NEW)), rel=1e-3)
@@ -130,7 +131,7 @@ def test_shares_of_nought_and_one_stay():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = estimate_mix(probs, old, FREE)
-        said = adjust(probs, old, found)
+        said = adjust(probs, old, found, FREE)
         group = estimate_mix(probs, np.array([0, 0.4, 0.6]), GROUP)
         only = estimate_mix(probs, np.array([0.0, 1.0, 0.0]), GROUP)
     assert found[:2].tolist() == [0, 1]
@@ -141,7 +142,7 @@ def test_shares_of_nought_and_one_stay():
 
 def test_adjusted_probabilities_are_those_of_bayes():
     _, x = photos(7, 500)
-    said = adjust(bayes(x, OLD).astype(np.float32), OLD, NEW)
+    said = adjust(bayes(x, OLD).astype(np.float32), OLD, NEW, FREE)
     assert said.dtype == np.float32
     np.testing.assert_allclose(said, bayes(x, NEW), rtol=1e-5)
 
@@ -152,16 +153,16 @@ shares = st.floats(0.05, 0.95)
 @given(shares, shares, st.lists(st.floats(0.01, 0.99), min_size=1, max_size=9))
 def test_adjusting_there_and_back_changes_nothing_and_keeps_the_order(old, new, values):
     probs = np.sort(values)[:, None]
-    said = adjust(probs, np.array([old]), np.array([new]))
+    said = adjust(probs, np.array([old]), np.array([new]), ONE)
     assert (np.diff(said[:, 0]) >= 0).all()
     assert ((said - probs) * np.sign(new - old) > -1e-6).all()
-    np.testing.assert_allclose(adjust(said, np.array([new]), np.array([old])), probs, rtol=1e-3)
+    np.testing.assert_allclose(adjust(said, np.array([new]), np.array([old]), ONE), probs, rtol=1e-3)
 
 
 def test_sure_probabilities_stay_sure():
     probs = np.array([[0.0], [1.0]], np.float32)
     for new in (0.0, 0.2, 1.0):
-        np.testing.assert_array_equal(adjust(probs, np.array([0.5]), np.array([new])), probs)
+        np.testing.assert_array_equal(adjust(probs, np.array([0.5]), np.array([new]), ONE), probs)
 
 
 @pytest.mark.parametrize(
@@ -184,4 +185,14 @@ def test_unusable_arguments_are_refused(probs, old, message):
 
 def test_adjust_refuses_shares_that_are_none():
     with pytest.raises(UsageError, match="prevalences"):
-        adjust(np.full((1, 3), 0.5), OLD, np.array([0.5, -0.1, 0.5]))
+        adjust(np.full((1, 3), 0.5), OLD, np.array([0.5, -0.1, 0.5]), FREE)
+
+
+def test_an_exclusive_group_is_adjusted_as_one_problem_of_many_classes():
+    """Probabilities of an exclusive group become what Bayes says of them under the new mix."""
+    old, new = np.array([0.2, 0.3, 0.5]), np.array([0.6, 0.3, 0.1])
+    true, probs = garments(5, old, new, 500)
+    said = adjust(probs.astype(np.float32), old, new, GROUP)
+    expected = probs * new / old
+    np.testing.assert_allclose(said, expected / expected.sum(axis=1, keepdims=True), atol=1e-6)
+    assert (said.argmax(axis=1) == true).mean() > (probs.argmax(axis=1) == true).mean()

@@ -96,7 +96,7 @@ def test_a_label_without_positives_gets_the_common_threshold_and_a_sentence():
     tuned = tune_thresholds(Policy("fbeta", 2), targets, probs, LABELS)
     alone = tune_thresholds(Policy("fbeta", 2), targets[:, :2], probs[:, :2], LabelSet.free("two", "ab"))
     np.testing.assert_allclose(tuned.thresholds.values[:2], alone.thresholds.values)
-    assert tuned.notes == ("'c' has no positive photo to tune on: its threshold is 100% that of all labels together.",)
+    assert tuned.notes == ("'c' has no positive photo to tune on: its threshold is that of all labels together.",)
 
 
 @pytest.mark.parametrize("policy", ["precision:0.8", "recall:0.8"])
@@ -107,6 +107,26 @@ def test_targets_are_reached_where_positives_are_many(policy):
         right = ((targets[:, k] == 1) & (said[:, k] == 1)).sum()
         whole = said[:, k].sum() if policy.startswith("precision") else (targets[:, k] == 1).sum()
         assert right / whole == pytest.approx(0.8, abs=0.03)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("policy", ["precision:0.8", "recall:0.8"])
+def test_drawing_towards_the_common_threshold_never_misses_the_target(policy, seed):
+    targets, probs = simulated(seed, 300)
+    tuned = tune_thresholds(Policy.parse(policy), targets, probs, LABELS)
+    said = tuned.thresholds.apply(probs, LABELS)
+    for k in range(3):
+        right = ((targets[:, k] == 1) & (said[:, k] == 1)).sum()
+        whole = said[targets[:, k] >= 0, k].sum() if policy.startswith("precision") else (targets[:, k] == 1).sum()
+        assert whole == 0 or right / whole >= 0.8
+
+
+def test_a_label_without_positives_is_not_said_where_a_precision_is_wanted():
+    targets, probs = simulated(0)
+    targets[:, 2] = np.minimum(targets[:, 2], 0)
+    tuned = tune_thresholds(Policy("precision", 0.5), targets, probs, LABELS)
+    assert tuned.thresholds.values[2] == 1
+    assert tuned.notes == ("'c' has no positive photo to tune on: it is never said.",)
 
 
 def test_a_precision_that_is_out_of_reach_is_never_said():

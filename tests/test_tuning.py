@@ -20,8 +20,9 @@ from modiste.errors import UsageError
 from modiste.evaluation import compared, evaluate
 from modiste.labels import LabelSet
 from modiste.loading import load, open_run
+from modiste.manifest import Manifest
 from modiste.predictions import predict, predicted
-from modiste.tuning import tune
+from modiste.tuning import needs_tuning, tune
 
 JD = LabelSet.read("jd2018")
 
@@ -124,13 +125,80 @@ def test_kept_predictions_are_those_of_the_network(tuned):
 
 def test_a_catalogue_of_another_mix_is_corrected_for(run, drawn):
     photos = sorted((drawn.parent / "photos").glob("*.jpg"))[:60]
+    plain = tune(run, policy="fbeta:1", calibration="platt", split="train")
     made = tune(run, policy="fbeta:1", calibration="platt", split="train", catalogue=photos)
+    assert made.in_sample.macro.f1 == plain.in_sample.macro.f1  # what to expect is told without the correction
     assert made.decision.mix is not None and made.decision.provenance["catalogue"] == 60
     read = Run.read(run).decision
     np.testing.assert_allclose(read.mix.here, made.decision.mix.here)
+    assert evaluate(run, "train").cross_fitted
+    before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
     with pytest.raises(UsageError, match="50 photos or more"):
-        tune(run, split="train", catalogue=photos[:10])
-    assert Run.read(run).decision.mix is not None  # what stood before stays
+        tune(run, policy="fbeta:2", calibration="platt", split="train", catalogue=photos[:10])
+    with pytest.raises(UsageError, match="calibrated probabilities"):
+        tune(run, policy="fbeta:1", calibration="none", split="train", catalogue=photos)
+    assert before == {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
+
+
+def test_what_needs_no_photos_is_set_on_any_number_of_them(run):
+    made = tune(run, policy="top:2", calibration="none")  # 24 validation photos
+    assert not made.decision.provenance
+    assert set(evaluate(run, "test").decisions.sum(axis=1)) == {2}
+
+
+def test_photos_that_were_tuned_on_are_known_however_they_are_named(tuned, drawn, monkeypatch):
+    monkeypatch.chdir(drawn.parent.parent)
+    table = Manifest.read(Path(drawn.parent.name) / drawn.name, labels=JD)
+    assert evaluate(tuned, "train", manifest=table).cross_fitted
+    whole = evaluate(tuned, "all", manifest=table)
+    assert not whole.cross_fitted
+    assert whole.notes == ("167 of these photos were tuned on: what is said of them flatters.",)
+    assert evaluate(tuned, "test").notes == ()
+
+
+def test_thresholds_that_were_edited_by_hand_count(tuned, tmp_path):
+    run = shutil.copytree(tuned, tmp_path / "run")
+    content = json.loads((run / "decision.json").read_text())
+    content["thresholds"] = dict.fromkeys(JD.ids, 1.0)
+    (run / "decision.json").write_text(json.dumps(content))
+    evaluation = evaluate(run, "train")
+    assert not evaluation.decisions.any() and "167 of these photos" in evaluation.notes[0]
+
+
+def test_views_that_were_tuned_with_are_those_that_tag(run, photos):
+    tune(run, policy="fbeta:1", split="train", views="flip")
+    assert load(run).views == "flip" and evaluate(run, "test").views == "flip"
+    np.testing.assert_allclose(load(run).predict(photos[0]).probs, load(run, views="flip").predict(photos[0]).probs)
+
+
+def test_a_resumed_run_with_other_weights_is_tuned_again(run):
+    tune(run, policy="fbeta:1", split="train")
+    assert not needs_tuning(Run.read(run))
+    state = load_file(run / "model.safetensors")
+    state["head.bias"] += 1
+    save_file(state, run / "model.safetensors", {"labels": json.dumps(JD.ids)})
+    assert needs_tuning(Run.read(run))
+
+
+def test_members_of_a_blend_keep_their_own_views(trained, tmp_path, photos):
+    other = shaken(trained, tmp_path / "other", 3)
+    recipe = (other / "recipe.toml").read_text()
+    (other / "recipe.toml").write_text(recipe.replace('views = "one"', 'views = "flip"'))
+    made, _ = blend([trained, other], tmp_path / "both", split="train")
+    asked = load(tmp_path / "both")
+    assert [member.views for member in asked.members] == ["one", "flip"]
+    part = made.manifest().part("test")
+    tagged = [one.probs for one in asked.raw(part.photo(k) for k in range(len(part)))]
+    np.testing.assert_allclose(predict(made, part).raw, tagged, atol=1e-6)
+
+
+def test_a_run_that_learned_from_the_others_test_photos(trained, tmp_path):
+    other = shaken(trained, tmp_path / "other", 4)
+    manifest = pl.read_parquet(other / "manifest.parquet")
+    moved = pl.when(pl.col("split") == "test").then(pl.lit("train")).otherwise(pl.col("split"))
+    manifest.with_columns(split=moved).write_parquet(other / "manifest.parquet")
+    with pytest.raises(UsageError, match="to be new to"):
+        blend([trained, other], tmp_path / "both", split="val")
 
 
 def test_too_few_photos_and_no_such_policy(run):

@@ -108,14 +108,19 @@ class BlendRun:
 
     @property
     def decide(self) -> DecideConfig:
-        """How its decision is made: as its members' recipes say, where they agree."""
-        asked = {member.recipe.decide for member in self.members}
-        return asked.pop() if len(asked) == 1 else DecideConfig()
+        """How its decision is made: as its first member's recipe says."""
+        return self.members[0].decide
 
     @property
     def views(self) -> Views:
-        """Test-time augmentation of the members' recipes."""
-        return self.members[0].views
+        """Test-time augmentation that its decision was tuned with, else that of the first member."""
+        return self.own_views or self.members[0].views
+
+    @property
+    def own_views(self) -> Views | None:
+        """Test-time augmentation that its decision was tuned with, in place of each member's own."""
+        views: Views | None = self.decision.provenance.get("views")
+        return views
 
     def key(self) -> str:
         """Changes where what the members or the blend say may change."""

@@ -97,8 +97,9 @@ class Run:
 
     @property
     def views(self) -> Views:
-        """Test-time augmentation of the recipe."""
-        return self.recipe.evaluate.views
+        """Test-time augmentation that the decision was tuned with, else that of the recipe."""
+        views: Views = self.decision.provenance.get("views") or self.recipe.evaluate.views
+        return views
 
     @property
     def data(self) -> DataConfig:

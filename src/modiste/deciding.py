@@ -41,7 +41,7 @@ def make_folds(targets: np.ndarray, groups: np.ndarray | None, count: int, seed:
         raise UsageError.expected(
             f"at least {SMALLEST if len(targets) < SMALLEST else 2 * count} {what} to tune on",
             len(targets) if len(targets) < SMALLEST else units,
-            "a larger part, or --policy fixed:0.5, which needs none",
+            "a larger part, or --policy fixed:0.5 --calibration none, which needs none",
         )
     return stratified_folds(targets, groups, [1 / count] * count, seed)
 
@@ -87,7 +87,13 @@ def _weights(shares: np.ndarray, here: np.ndarray) -> np.ndarray:
 
 
 def cross_fit(
-    config: DecideConfig, targets: np.ndarray, raw: np.ndarray, folds: np.ndarray, labels: LabelSet
+    config: DecideConfig,
+    targets: np.ndarray,
+    raw: np.ndarray,
+    folds: np.ndarray,
+    labels: LabelSet,
+    *,
+    here: np.ndarray | None = None,
 ) -> Predicted:
     """What decisions say that were made without the photo in question: those of each fold by the other folds.
 
@@ -97,6 +103,6 @@ def cross_fit(
     probs, decisions = np.empty_like(raw), np.empty(raw.shape, np.int8)
     for fold in np.unique(folds):
         inside = folds == fold
-        fitted = fit_decision(config, targets[~inside], raw[~inside], folds[~inside], labels)
+        fitted = fit_decision(config, targets[~inside], raw[~inside], folds[~inside], labels, here=here)
         probs[inside], decisions[inside] = fitted.decision.apply(raw[inside], labels)
     return Predicted(probs, decisions)

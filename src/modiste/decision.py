@@ -6,6 +6,7 @@ whoever tags, evaluates or exports applies the same value.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -71,8 +72,13 @@ class Decision:
         if self.calibrated:
             probs = self.calibration.apply(raw)
         if self.mix is not None:
-            probs = adjust(probs, self.mix.tuned, self.mix.here)
+            probs = adjust(probs, self.mix.tuned, self.mix.here, labels)
         return Predicted(probs, self.thresholds.apply(probs, labels))
+
+    @property
+    def digest(self) -> str:
+        """Tells whether the thresholds are still those that were tuned, or were edited by hand."""
+        return hashlib.sha256(self.thresholds.values.tobytes()).hexdigest()[:16]
 
     @property
     def calibrated(self) -> bool:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from modiste.answers import print_json
 from modiste.model_commands import finish
 from modiste.options import CalibrationMethod, Json, Policy, Views
 
@@ -45,7 +44,7 @@ def tune(
     from modiste.config import DataConfig
     from modiste.loading import open_run
     from modiste.tag import find_photos
-    from modiste.terminal import console, counting, print_tuned
+    from modiste.terminal import console, counting
     from modiste.tuning import tune as make
 
     opened = open_run(run)
@@ -62,11 +61,7 @@ def tune(
         )
     for note in tuned.notes:
         console.print(note)
-    if as_json:
-        print_json(_plain(tuned))
-        return
-    print_tuned(tuned)
-    finish(open_run(run), tuned.evaluation, as_json=False)
+    _show(run, tuned, as_json=as_json)
 
 
 def blend(
@@ -90,27 +85,35 @@ def blend(
         modiste evaluate runs/both
     """
     from modiste.ensembles import blend as make
-    from modiste.loading import open_run
-    from modiste.terminal import console, counting, print_table, print_tuned, print_words
+    from modiste.policies import Policy as Read
+    from modiste.terminal import console, counting, print_table, print_words
     from modiste.tuning import tune as tune_run
 
+    if policy is not None:
+        Read.parse(policy)  # refused before anything is made
     with counting("asking the runs") as progress:
         _, choice = make(runs, output, split=split, progress=progress)
     tuned = tune_run(output, policy=policy, calibration=calibration, split=split)
     for note in tuned.notes:
         console.print(note)
-    if as_json:
-        print_json(
-            {"blend": {"kept": choice.reason, "map": {one.name: one.map for one in choice.candidates}}, **_plain(tuned)}
-        )
-        return
-    beaten = [one.comparison.sentence(one.against, one.name) if one.comparison else "" for one in choice.candidates]
-    rows = [(one.name, f"{one.map:.4f}", words) for one, words in zip(choice.candidates, beaten, strict=True)]
-    print_words("members: " + ", ".join(f"{k} is {folder}" for k, folder in enumerate(runs, 1)))
-    print_table("out of fold", ["blend", "mAP", "against what was kept before"], rows)
-    print_words(choice.reason)
-    print_tuned(tuned)
-    finish(open_run(output), tuned.evaluation, as_json=False)
+    facts = {"blend": {"kept": choice.reason, "map": {one.name: one.map for one in choice.candidates}}}
+    if not as_json:
+        beaten = [one.comparison.sentence(one.against, one.name) if one.comparison else "" for one in choice.candidates]
+        rows = [(one.name, f"{one.map:.4f}", words) for one, words in zip(choice.candidates, beaten, strict=True)]
+        print_words("members: " + ", ".join(f"{k} is {folder}" for k, folder in enumerate(runs, 1)))
+        print_table("out of fold", ["blend", "mAP", "against what was kept before"], rows)
+        print_words(choice.reason)
+    _show(output, tuned, as_json=as_json, **facts)
+
+
+def _show(folder: Path, tuned: Tuned, *, as_json: bool, **facts: object) -> None:
+    """Write the report, and show what was tuned."""
+    from modiste.loading import open_run
+    from modiste.terminal import print_tuned
+
+    if not as_json:
+        print_tuned(tuned)
+    finish(open_run(folder), tuned.evaluation, as_json=as_json, document={**facts, **_plain(tuned)})
 
 
 def _plain(tuned: Tuned) -> dict[str, object]:

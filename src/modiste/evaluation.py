@@ -43,6 +43,7 @@ class Evaluation:
         cross_fitted: the decision was tuned on these photos, so that each was decided by what the others tuned.
         views: test-time augmentation that was used.
         folds: (n,) fold numbers of the cross-fitting; None where there was none.
+        notes: sentences that a reader of the scores has to know.
     """
 
     split: str
@@ -56,6 +57,7 @@ class Evaluation:
     decision: Decision
     views: Views
     folds: np.ndarray | None
+    notes: tuple[str, ...] = ()
 
     @property
     def cross_fitted(self) -> bool:
@@ -91,7 +93,7 @@ def evaluate(
         UsageError: no such thresholds.
     """
     run = open_run(Path(folder))
-    part = run.manifest() if manifest is None else manifest
+    part = run.manifest() if manifest is None else manifest.absolute()
     if part.labels.ids != run.labels.ids:
         got = ", ".join(part.labels.ids[:3])
         raise RunError.expected(
@@ -110,7 +112,8 @@ def judge(run: Run | BlendRun, split: str, said: Predictions, decision: Decision
     if folds is None:
         decided = decision.apply(raw, run.labels)
     else:
-        decided = cross_fit(decide_config(decision), part.targets, raw, folds, run.labels)
+        here = None if decision.mix is None else decision.mix.here
+        decided = cross_fit(decide_config(decision), part.targets, raw, folds, run.labels, here=here)
     everyone = Predicted(np.full_like(said.raw, np.nan), np.zeros(said.raw.shape, np.int8))
     everyone.probs[read] = decided.probs
     predictions.write(run, split, said, everyone)
@@ -118,7 +121,10 @@ def judge(run: Run | BlendRun, split: str, said: Predictions, decision: Decision
     scores = score(part.targets, decided.probs, decided.decisions, run.labels, base)
     draws = replicate(part.targets, decided.probs, decided.decisions, run.labels, groups=group_numbers(part))
     failed = {name: error for name, error in zip(said.photos(), said.errors, strict=True) if error is not None}
-    evaluation = Evaluation(split, part, raw, *decided, scores, intervals(draws), failed, decision, said.views, folds)
+    notes = () if folds is not None else _notes(run, decision, part)
+    evaluation = Evaluation(
+        split, part, raw, *decided, scores, intervals(draws), failed, decision, said.views, folds, notes
+    )
     _write_metrics(run, evaluation)
     return evaluation
 
@@ -143,9 +149,9 @@ def compared(one: Evaluation, other: Evaluation, name: str, other_name: str) -> 
     return [
         {
             "score": each.name,
-            "difference": each.difference,
-            "interval": list(each.interval),
-            "probability": each.better,
+            "difference": None if np.isnan(each.difference) else each.difference,
+            "interval": None if np.isnan(each.interval.low) else list(each.interval),
+            "probability": None if np.isnan(each.better) else each.better,
             "sentence": each.sentence(other_name, name),
         }
         for each in found
@@ -153,17 +159,27 @@ def compared(one: Evaluation, other: Evaluation, name: str, other_name: str) -> 
 
 
 def tuning_folds(decision: Decision, part: Manifest) -> np.ndarray | None:
-    """The folds (n,) that the decision was tuned with, if it was tuned on these photos."""
-    if decision.provenance.get("photos") != fingerprint(part):
+    """The folds (n,) that the decision was tuned with, if it was tuned on these photos and not edited since."""
+    known = decision.provenance
+    if known.get("photos") != fingerprint(part) or known.get("thresholds") != decision.digest:
         return None
     return make_folds(part.targets, group_numbers(part), decide_config(decision).folds)
 
 
 def decide_config(decision: Decision) -> DecideConfig:
     """The settings that a tuned decision was made with."""
-    return DecideConfig(
-        policy=str(decision.policy), **{key: decision.provenance[key] for key in ("calibration", "folds")}
-    )
+    known = {key: decision.provenance[key] for key in ("calibration", "folds") if key in decision.provenance}
+    return DecideConfig(policy=str(decision.policy), **known)
+
+
+def _notes(run: Run | BlendRun, decision: Decision, part: Manifest) -> tuple[str, ...]:
+    """Whether some of the photos were tuned on, which flatters what is said of them."""
+    split = decision.provenance.get("split")
+    if split is None:
+        return ()
+    tuned = run.manifest().part(split)
+    both = {str(tuned.photo(k)) for k in range(len(tuned))} & {str(part.photo(k)) for k in range(len(part))}
+    return (f"{len(both)} of these photos were tuned on: what is said of them flatters.",) if both else ()
 
 
 def summary(evaluation: Evaluation) -> dict[str, Any]:
@@ -173,6 +189,7 @@ def summary(evaluation: Evaluation) -> dict[str, Any]:
         "views": evaluation.views,
         "policy": str(evaluation.decision.policy),
         "cross_fitted": evaluation.cross_fitted,
+        "notes": list(evaluation.notes),
         "failed": [{"photo": photo, "error": error} for photo, error in evaluation.failed.items()],
         **evaluation.scores.to_dict(),
         "intervals": {

@@ -58,7 +58,7 @@ def estimate_mix(probs: np.ndarray, prevalence: np.ndarray, labels: LabelSet, ca
     return mix
 
 
-def adjust(probs: np.ndarray, prevalence: np.ndarray, new: np.ndarray) -> np.ndarray:
+def adjust(probs: np.ndarray, prevalence: np.ndarray, new: np.ndarray, labels: LabelSet) -> np.ndarray:
     """Probabilities as they are where labels are as frequent as in `new` (eq. 2.4 for two classes).
 
     The order of the photos stays. A label of prevalence 0 or 1 keeps its probabilities.
@@ -67,6 +67,7 @@ def adjust(probs: np.ndarray, prevalence: np.ndarray, new: np.ndarray) -> np.nda
         probs: (n, labels) calibrated probabilities.
         prevalence: (labels,) share of positives that `probs` are calibrated for.
         new: (labels,) share of positives they are wanted for, such as `estimate_mix` returns.
+        labels: names the label axis; an exclusive group is one problem of many classes, and keeps its sum.
 
     Returns:
         (n, labels) float32.
@@ -76,7 +77,14 @@ def adjust(probs: np.ndarray, prevalence: np.ndarray, new: np.ndarray) -> np.nda
     """
     _check(probs, prevalence)
     _check(probs, new)
-    return _posterior(probs.astype(np.float64), prevalence, new).astype(np.float32)
+    probs = probs.astype(np.float64)
+    adjusted = _posterior(probs, prevalence, new)
+    for where in labels.exclusive.values():
+        old = _scaled(prevalence[where])
+        ratio = np.divide(_scaled(new[where]), old, out=np.zeros(len(where)), where=old > 0)
+        total = probs[:, where].sum(axis=1, keepdims=True)
+        adjusted[:, where] = np.minimum(_scaled(probs[:, where] * ratio) * total, 1)
+    return adjusted.astype(np.float32)
 
 
 def _posterior(probs: np.ndarray, old: np.ndarray, new: np.ndarray) -> np.ndarray:

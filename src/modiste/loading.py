@@ -33,6 +33,8 @@ def load(
         UsageError: no such thresholds, or an ensemble of models that were tuned each for itself.
     """
     paths = [path] if isinstance(path, Path | str) else list(path)
+    if not paths:
+        raise UsageError.expected("a model", "none", "-m RUN")
     opened = [open_run(Path(one)) for one in paths]
     members = [predictor(one, views) for one in opened]
     tags = members[0] if len(members) == 1 else _ensemble(paths, members, thresholds)
@@ -67,10 +69,17 @@ def predictor(run: Run | BlendRun, views: Views | None = None) -> Predictor | En
     from modiste.model import Tagger, forward_function
 
     if not isinstance(run, Run):
-        return Ensemble(tuple(predictor(member, views) for member in run.members), run.blend, run.decision)
+        asked = views or run.own_views
+        return Ensemble(tuple(predictor(member, asked) for member in run.members), run.blend, run.decision)
     model = Tagger.from_state(run.recipe.model, run.read_weights())
     model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
     return Predictor(forward_function(model), run.labels, run.recipe.image, run.decision, views or run.views)
+
+
+def _shared(one: Decision, other: Decision) -> bool:
+    """Whether two models decide alike, by a rule that needs no tuning."""
+    plain = not (one.policy.tuned or one.calibrated or one.mix or other.calibrated or other.mix)
+    return plain and one.policy == other.policy and one.digest == other.digest
 
 
 def _ensemble(paths: Sequence[Path | str], members: Sequence[BasePredictor], thresholds: str | None) -> Ensemble:
@@ -79,10 +88,10 @@ def _ensemble(paths: Sequence[Path | str], members: Sequence[BasePredictor], thr
         if member.labels.ids != members[0].labels.ids:
             got = f"{', '.join(member.labels.ids[:3])}..."
             raise RunError.expected(f"{name} to have the labels of {paths[0]}", got, "models of one label set")
-        if thresholds is None and (member.decision.policy.tuned or member.decision.calibrated):
+        if thresholds is None and not _shared(member.decision, members[0].decision):
             raise UsageError.expected(
                 "thresholds for the mean of several models",
-                f"those that {name} was tuned with alone",
+                f"those that {name} or {paths[0]} has for itself",
                 "--thresholds fixed:0.5, or modiste blend, which tunes them together",
             )
     return Ensemble(tuple(members), Blend.mean(len(members)), members[0].decision)

@@ -116,6 +116,7 @@ def evaluate(
     delimiter: Delimiter = None,
     image_column: ImageColumn = None,
     split_column: SplitColumn = None,
+    group_column: GroupColumn = None,
     root: Root = None,
     as_json: Json = False,
 ) -> None:
@@ -144,15 +145,16 @@ def evaluate(
         given = data_config(
             labels, delimiter=delimiter, image_column=image_column, split_column=split_column
         ).model_dump(exclude_none=True, exclude_defaults=True)
-        training_only = {"group_column": None, "fold_column": None, "stratify_columns": (), "root": root}
+        training_only = {"group_column": group_column, "fold_column": None, "stratify_columns": (), "root": root}
         settings = opened.data.model_copy(update={**given, **training_only})
         photos = Manifest.read(manifest, settings, opened.labels)
-    with counting(f"evaluating {split}") as progress:
-        evaluation = measure(run, split, manifest=photos, views=views, thresholds=thresholds, progress=progress)
-    beside = []
-    if against is not None:
-        with counting(f"evaluating {against}") as progress:
-            beside.append((str(against), measure(against, split, manifest=photos, views=views, progress=progress)))
+
+    def judged(folder: Path) -> Evaluation:
+        with counting(f"evaluating {folder} on {split}") as progress:
+            return measure(folder, split, manifest=photos, views=views, thresholds=thresholds, progress=progress)
+
+    evaluation = judged(run)
+    beside = [] if against is None else [(str(against), judged(against))]
     finish(opened, evaluation, against=beside, as_json=as_json)
 
 
@@ -255,9 +257,14 @@ def _evaluated(run: Run, split: str) -> Evaluation:
 
 
 def finish(
-    run: Run | BlendRun, evaluation: Evaluation, *, against: Sequence[tuple[str, Evaluation]] = (), as_json: bool
+    run: Run | BlendRun,
+    evaluation: Evaluation,
+    *,
+    against: Sequence[tuple[str, Evaluation]] = (),
+    as_json: bool,
+    document: dict[str, object] | None = None,
 ) -> None:
-    """Write the report of an evaluation, and show both, beside other models on the same photos."""
+    """Write the report of an evaluation, and show both; `document` takes the place of its JSON."""
     from modiste.evaluation import compared, summary
     from modiste.report import report_evaluation
     from modiste.terminal import console, print_scores, print_words
@@ -265,7 +272,8 @@ def finish(
     comparisons = [one for name, other in against for one in compared(evaluation, other, str(run.folder), name)]
     page = report_evaluation(run, evaluation)
     if as_json:
-        print_json({**summary(evaluation), **({"comparisons": comparisons} if against else {})})
+        beside = {"comparisons": comparisons} if against else {}
+        print_json(document or {**summary(evaluation), **beside})
     else:
         print_scores(evaluation)
         for comparison in comparisons:

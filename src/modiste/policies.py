@@ -117,8 +117,9 @@ def tune_thresholds(
     """Thresholds that follow a policy on these photos.
 
     A label's own threshold is averaged, as a logit, with one that is pooled over all labels, which counts as
-    `POOLING` positives: t = (positives * own + POOLING * pooled) / (positives + POOLING). A label without
-    positives gets the pooled one. For F-beta the pooled threshold is the one for all labels with the best
+    `POOLING` positives: t = (positives * own + POOLING * pooled) / (positives + POOLING), but not beyond its own
+    where a precision or recall would be missed. A label without positives gets the pooled one; where a precision is
+    asked for it is never said. For F-beta the pooled threshold is the one for all labels with the best
     macro F-beta; else the policy's own of all (photo, label) pairs together.
 
     Args:
@@ -145,15 +146,20 @@ def tune_thresholds(
     values, notes = np.full(len(labels), pooled), []
     for k, one in sweeps.items():
         own = _own(policy, one)
-        values[k] = 1.0 if own is None else _between(own, pooled, positives[k])
+        values[k] = 1.0 if own is None else _drawn(policy, own, pooled, positives[k])
         if own is None:
             notes.append(f"'{labels.ids[k]}' never reaches a precision of {policy.value:g}, so it is never said.")
-    notes += [_few(labels.ids[k], count) for k, count in positives.items() if count < FEW]
+        elif positives[k] < FEW:
+            notes.append(_few(labels.ids[k], positives[k]))
+    for k in (k for k, count in positives.items() if not count):
+        values[k] = 1.0 if policy.kind == "precision" else pooled
+        fate = "it is never said" if policy.kind == "precision" else "its threshold is that of all labels together"
+        notes.append(f"'{labels.ids[k]}' has no positive photo to tune on: {fate}.")
     return Tuning(Thresholds(values, f"tuned for {policy}", None, policy.never_empty), tuple(notes))
 
 
 def _few(name: str, positives: int) -> str:
-    count = f"{positives} positive photo{'s' if positives != 1 else ''}" if positives else "no positive photo"
+    count = f"{positives} positive photo{'s' if positives != 1 else ''}"
     share = POOLING / (positives + POOLING)
     return f"'{name}' has {count} to tune on: its threshold is {share:.0%} that of all labels together."
 
@@ -163,6 +169,13 @@ def _own(policy: Policy, one: Sweep) -> float | None:
         return best_fbeta(one, policy.value).threshold
     find = lowest_with_precision if policy.kind == "precision" else highest_with_recall
     return find(one, policy.value)
+
+
+def _drawn(policy: Policy, own: float, pooled: float, positives: int) -> float:
+    """A label's own threshold drawn towards the pooled one, but never so that a precision or recall is missed."""
+    between = _between(own, pooled, positives)
+    bound = {"precision": max, "recall": min}.get(policy.kind)
+    return between if bound is None else bound(own, between)
 
 
 def _between(own: float, pooled: float, positives: int) -> float:

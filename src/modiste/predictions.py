@@ -33,13 +33,15 @@ class Predictions:
         part: the photos, with their targets.
         raw: (n, labels) float32, before calibration; nan throughout where a photo can't be read.
         errors: of each photo, why it can't be read; None where it can.
-        views: test-time augmentation.
+        views: test-time augmentation, of a blend that of its first member.
+        asked: the views that were asked for in place of the model's own.
     """
 
     part: Manifest
     raw: np.ndarray
     errors: list[str | None]
     views: Views
+    asked: Views | None = None
 
     @property
     def readable(self) -> np.ndarray:
@@ -59,19 +61,19 @@ def predict(run: Run | BlendRun, part: Manifest, views: Views | None = None, pro
     Raises:
         RunError: there is no trained model, or not one photo can be read.
     """
-    members = run.members if isinstance(run, BlendRun) else (run,)
-    views = views or run.views
-    raw = np.full((len(members), len(part), len(run.labels)), np.nan, np.float32)
-    for m, member in enumerate(members):
-        errors: list[str | None] = []
-        for k, said in enumerate(predictor(member, views).raw(part.photo(row) for row in range(len(part)))):
+    asked = _asked(run, views)
+    raw = np.full((len(asked), len(part), len(run.labels)), np.nan, np.float32)
+    errors: list[str | None] = [None] * len(part)
+    for m, (member, member_views) in enumerate(asked):
+        for k, said in enumerate(predictor(member, member_views).raw(part.photo(row) for row in range(len(part)))):
             raw[m, k] = said.probs
-            errors.append(said.error)
+            errors[k] = errors[k] or said.error
             if progress:
-                progress(m * len(part) + k + 1, len(members) * len(part))
+                progress(m * len(part) + k + 1, len(asked) * len(part))
     if all(error is not None for error in errors):
         raise RunError.expected(f"the photos of {part.source} to be readable", errors[0], "--root FOLDER")
-    return Predictions(part, blended(run, part, raw) if isinstance(run, BlendRun) else raw[0], errors, views)
+    said_all = blended(run, part, raw) if isinstance(run, BlendRun) else raw[0]
+    return Predictions(part, said_all, errors, views or run.views, views)
 
 
 def blended(run: BlendRun, part: Manifest, raw: np.ndarray) -> np.ndarray:
@@ -102,9 +104,7 @@ def predicted(run: Run | BlendRun, split: str, views: Views | None = None, progr
         RunError: as `predict`.
     """
     part = run.manifest().part(split)
-    views = views or run.views
-    kept = _read(run, split, part, views)
-    return kept or predict(run, part, views, progress)
+    return _read(run, split, part, views) or predict(run, part, views, progress)
 
 
 def write(run: Run | BlendRun, split: str, said: Predictions, decided: Predicted) -> None:
@@ -125,19 +125,27 @@ def write(run: Run | BlendRun, split: str, said: Predictions, decided: Predicted
         for k, label in enumerate(run.labels.ids)
     ]
     with replacing(_path(run, split), pl.exceptions.ComputeError) as temporary:
-        frame.with_columns(columns).write_parquet(temporary, metadata={"key": _key(run, said.photos(), said.views)})
+        frame.with_columns(columns).write_parquet(temporary, metadata={"key": _key(run, said.part, said.asked)})
 
 
-def _read(run: Run | BlendRun, split: str, part: Manifest, views: Views) -> Predictions | None:
-    """What was kept, unless weights, photos or views are others now."""
+def _asked(run: Run | BlendRun, views: Views | None) -> list[tuple[Run, Views]]:
+    """Whose network is asked, and with which views: a blend's members each with their own, unless told otherwise."""
+    if isinstance(run, BlendRun):
+        return [(member, views or run.own_views or member.views) for member in run.members]
+    return [(run, views or run.views)]
+
+
+def _read(run: Run | BlendRun, split: str, part: Manifest, views: Views | None) -> Predictions | None:
+    """What was kept, unless weights, photos, targets or views are others now, or a photo could not be read then."""
     path = _path(run, split)
-    photos = [str(part.photo(k)) for k in range(len(part))]
     try:
-        if pl.read_parquet_metadata(path).get("key") != _key(run, photos, views):
+        if pl.read_parquet_metadata(path).get("key") != _key(run, part, views):
             return None
         frame = pl.read_parquet(path)
+        if frame["error"].null_count() < len(frame):
+            return None
         raw = frame.select([f"prob.{label}" for label in run.labels.ids]).to_numpy().astype(np.float32)
-        return Predictions(part, raw, frame["error"].to_list(), views)
+        return Predictions(part, raw, frame["error"].to_list(), views or run.views, views)
     except (OSError, pl.exceptions.PolarsError):
         return None
 
@@ -146,5 +154,6 @@ def _path(run: Run | BlendRun, split: str) -> Path:
     return run.folder / f"predictions-{split}.parquet"
 
 
-def _key(run: Run | BlendRun, photos: list[str], views: Views) -> str:
-    return hashlib.sha256("\0".join([run.key(), views, *photos]).encode()).hexdigest()
+def _key(run: Run | BlendRun, part: Manifest, views: Views | None) -> str:
+    seen = " ".join(member_views for _, member_views in _asked(run, views))
+    return hashlib.sha256(" ".join([run.key(), seen, fingerprint(part)]).encode()).hexdigest()

@@ -98,12 +98,18 @@ def write_report(
         intervals=intervals,
         operating=operating,
         few=FEW,
+        beta=_beta(decision),
         plots=plots.drawn,
         pairs=_pairs(result),
         cards=_cards(result, photos),
     )
     write_text(folder / "report.html", page)
     return folder / "report.html"
+
+
+def _beta(decision: Decision) -> int:
+    """Of the F-score that threshold curves show: those with intervals are F1 and F2."""
+    return 1 if (decision.policy.kind, decision.policy.value) == ("fbeta", 1) else 2
 
 
 class _Plots:
@@ -164,7 +170,7 @@ def _draw_decision(
     free = [k for k in shown if k in result.labels.free_labels]
     if not free or decision.thresholds.top is not None:
         return
-    beta = 1 if str(decision.policy) == "fbeta:1" else 2
+    beta = _beta(decision)
     curves = [
         ThresholdCurve(
             words[k],
@@ -244,6 +250,7 @@ def report_evaluation(run: Run | BlendRun, evaluation: Evaluation) -> Path:
     }
     notes = [f"{len(evaluation.failed)} photos could not be read and are left out."] if evaluation.failed else []
     notes += [DRAWN] if run.name == "demo" else []
+    notes += evaluation.notes
     return write_report(
         run.folder / f"report-{evaluation.split}",
         title=f"{run.name}: {evaluation.split}",

@@ -23,6 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from modiste.monitor import Monitor, Row
+from modiste.policies import FEW
 from modiste.predict import Prediction
 from modiste.weighted import flat
 
@@ -193,6 +194,11 @@ def print_scores(evaluation: Evaluation) -> None:
     Console().print(table)
     if scores.left_out:
         console.print(f"without positives, so left out: {', '.join(scores.left_out)}")
+    few = [label for label, one in scores.labels.items() if 0 < one.positives < FEW]
+    if few:
+        console.print(f"fewer than {FEW} positives, so next to nothing can be said of: {', '.join(few)}")
+    for note in evaluation.notes:
+        console.print(note)
 
 
 def _range(evaluation: Evaluation, name: str) -> str:
@@ -218,7 +224,7 @@ def print_tuned(tuned: Tuned) -> None:
     for name in ("score", "above 0.5", "tuned, cross-fitted", "95 % interval", "on the photos tuned on"):
         table.add_column(name, justify="left" if name == "score" else "right")
     before, fitted, inside = (flat(one) for one in (tuned.before, tuned.evaluation.scores, tuned.in_sample))
-    for title, name in _ROWS:
+    for title, name in (*_ROWS, ("macro precision", "macro.precision"), ("macro recall", "macro.recall")):
         cells = [f"{one[name]:.4f}" for one in (before, fitted, inside)]
         table.add_row(title, *cells[:2], _range(tuned.evaluation, name), cells[2])
     Console().print(table)

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from modiste.blends import BlendRun
 from modiste.bootstrap import Predicted
 from modiste.bundle import Run
+from modiste.calibration import METHODS
 from modiste.config import DecideConfig
 from modiste.deciding import fit_decision, make_folds
 from modiste.decision import FILE, Decision
@@ -24,10 +25,10 @@ from modiste.loading import open_run, predictor
 from modiste.metrics import Scores, measure_prevalence, score
 from modiste.policies import Policy
 from modiste.predict import Source, Views
-from modiste.predictions import Progress, fingerprint, predicted
+from modiste.predictions import Predictions, Progress, fingerprint, predicted
 from modiste.weighted import flat
 
-CALIBRATIONS = ("temperature", "platt", "isotonic")
+_MEMORISED = ("The network was trained on these photos and knows them by heart: expect less of others.",)
 _MOVED = 0.5  # share by which a label must be more or less frequent to be named
 _EXPECTED = ("map", "macro.precision", "macro.recall", "macro.f1", "macro.f2", "micro.f1")
 
@@ -76,38 +77,59 @@ def tune(
     Raises:
         ManifestError: the split is empty.
         RunError: there is no trained model, or not one photo can be read.
-        UsageError: no such policy or calibration, or too few photos.
+        UsageError: no such policy or calibration, too few photos, or a catalogue without calibration.
     """
     run = open_run(Path(folder))
     config = _settings(run, policy, calibration)
     said = predicted(run, split, views, progress)
-    read = said.readable
-    part, raw = said.part.select(read), said.raw[read]
+    part, raw = said.part.select(said.readable), said.raw[said.readable]
+    if not (Policy.parse(config.policy).tuned or config.calibration != "none"):
+        return _untuned(run, split, said, config.policy)
     folds = make_folds(part.targets, group_numbers(part), config.folds)
     fitted = fit_decision(config, part.targets, raw, folds, run.labels)
-    provenance: dict[str, Any] = {
+    mix = None
+    if catalogue:
+        mix = _label_mix(run, config, fitted.decision, part.targets, catalogue=catalogue, views=views)
+    known = {
         "split": split,
         "photos": fingerprint(part),
         "count": len(part),
+        "views": views or run.decision.provenance.get("views"),
+        **_origin(run, config, fitted.decision),
+    }
+    decision = replace(fitted.decision, provenance=known)
+    evaluation = judge(run, split, said, decision)
+    in_sample = _scores(run, part.targets, decision.apply(raw, run.labels))
+    known["expected"] = _expected(evaluation)
+    notes = [*_MEMORISED] if split == "train" else []
+    if mix is not None:
+        fitted = fit_decision(config, part.targets, raw, folds, run.labels, here=mix.here)
+        known = {**known, "thresholds": fitted.decision.digest, "catalogue": len(catalogue)}
+        decision = replace(fitted.decision, provenance=known)
+        notes += mix.notes
+    decision.write(run.folder / FILE, run.labels)
+    before = _scores(run, part.targets, Decision.untuned("fixed:0.5", run.labels).apply(raw, run.labels))
+    return Tuned(decision, evaluation, in_sample, before, (*notes, *fitted.notes))
+
+
+def _origin(run: Run | BlendRun, config: DecideConfig, decision: Decision) -> dict[str, Any]:
+    """What a decision was made of and when; it tells later whether that still holds."""
+    return {
+        "model": run.key(),
+        "thresholds": decision.digest,
         "calibration": config.calibration,
         "folds": config.folds,
-        "views": said.views,
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
-    decision = replace(fitted.decision, provenance=provenance)
+
+
+def _untuned(run: Run | BlendRun, split: str, said: Predictions, policy: str) -> Tuned:
+    """A decision that needs no photos, with its scores."""
+    decision = Decision.untuned(policy, run.labels)
     evaluation = judge(run, split, said, decision)
-    provenance["expected"] = _expected(evaluation)
-    notes = list(fitted.notes)
-    if catalogue:
-        here, words = _label_mix(run, decision, part.targets, catalogue)
-        fitted = fit_decision(config, part.targets, raw, folds, run.labels, here=here)
-        del provenance["photos"]  # what is expected was measured without the correction
-        decision = replace(fitted.decision, provenance={**provenance, "catalogue": len(catalogue)})
-        notes += words
     decision.write(run.folder / FILE, run.labels)
-    inside, paper = replace(decision, mix=None), Decision.untuned("fixed:0.5", run.labels)
-    in_sample, before = (_scores(run, part.targets, one.apply(raw, run.labels)) for one in (inside, paper))
-    return Tuned(decision, evaluation, in_sample, before, tuple(notes))
+    paper = Decision.untuned("fixed:0.5", run.labels).apply(evaluation.raw, run.labels)
+    return Tuned(decision, evaluation, evaluation.scores, _scores(run, evaluation.part.targets, paper), ())
 
 
 def _expected(evaluation: Evaluation) -> dict[str, dict[str, float]]:
@@ -121,9 +143,10 @@ def _expected(evaluation: Evaluation) -> dict[str, dict[str, float]]:
 
 
 def needs_tuning(run: Run | BlendRun) -> bool:
-    """Whether the run's settings ask for a decision that is not there yet."""
+    """Whether the run's settings ask for a decision that is not there yet, or was made for other weights."""
+    known = run.decision.provenance
     asked = Policy.parse(run.decide.policy) != run.decision.policy or run.decide.calibration != "none"
-    return asked and not run.decision.provenance
+    return known.get("model") != run.key() if known else asked
 
 
 def _settings(run: Run | BlendRun, policy: str | None, calibration: str | None) -> DecideConfig:
@@ -132,7 +155,7 @@ def _settings(run: Run | BlendRun, policy: str | None, calibration: str | None) 
     if policy is not None:
         config = config.model_copy(update={"policy": str(Policy.parse(policy))})
     if calibration is not None:
-        known = ("none", *CALIBRATIONS, "auto")
+        known = (*METHODS, "auto")
         if calibration not in known:
             raise UsageError.expected(f"--calibration to be one of {', '.join(known)}", f"'{calibration}'", "auto")
         config = config.model_copy(update={"calibration": calibration})
@@ -143,17 +166,34 @@ def _scores(run: Run | BlendRun, targets: np.ndarray, said: Predicted) -> Scores
     return score(targets, said.probs, said.decisions, run.labels)
 
 
+class _Mix(NamedTuple):
+    """How frequent each label is in a catalogue, (labels,), and sentences about it."""
+
+    here: np.ndarray
+    notes: list[str]
+
+
 def _label_mix(
-    run: Run | BlendRun, decision: Decision, targets: np.ndarray, catalogue: Sequence[Source]
-) -> tuple[np.ndarray, list[str]]:
-    """How frequent each label is in a catalogue, and a sentence for each that is clearly more or less so."""
-    raw = np.stack([said.probs for said in predictor(run).raw(catalogue)])
-    probs = decision.apply(raw[np.isfinite(raw).all(axis=1)], run.labels).probs
+    run: Run | BlendRun,
+    config: DecideConfig,
+    decision: Decision,
+    targets: np.ndarray,
+    *,
+    catalogue: Sequence[Source],
+    views: Views | None,
+) -> _Mix:
+    """What a catalogue's photos say of its label mix."""
+    if config.calibration == "none":
+        got = "--calibration none"
+        raise UsageError.expected("calibrated probabilities to tell a label mix by", got, "--calibration auto")
+    raw = np.stack([said.probs for said in predictor(run, views).raw(catalogue)])
+    read = np.isfinite(raw).all(axis=1)
     tuned = measure_prevalence(targets)
-    here = estimate_mix(probs, tuned, run.labels)
-    words = [
+    here = estimate_mix(decision.apply(raw[read], run.labels).probs, tuned, run.labels)
+    notes = [f"{(~read).sum()} of the catalogue's {len(raw)} photos could not be read."] if not read.all() else []
+    notes += [
         f"'{label}' is estimated at {new:.1%} of the catalogue, against {old:.1%} of the photos tuned on."
         for label, old, new in zip(run.labels.ids, tuned, here, strict=True)
         if abs(new - old) > _MOVED * max(old, 0.01)
     ]
-    return here, words
+    return _Mix(here, notes)
