@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.font_manager import fontManager
 from PIL import Image
 from sklearn.metrics import log_loss
 
@@ -19,7 +20,7 @@ from modiste.errors import UsageError
 from modiste.labels import Group, Label, LabelSet
 from modiste.metrics import score
 from modiste.operating import operating_curve
-from modiste.plots import Result, plot_history, printable
+from modiste.plots import _CJK, Result, plot_history, printable, save, small_multiples
 from modiste.report import write_report
 
 EVIL = "<script>alert(1)</script>"
@@ -246,7 +247,16 @@ def test_a_large_exclusive_group_has_no_matrix(tmp_path):
 
 
 def test_names_that_the_font_lacks_become_numbers():
-    assert printable(["coat", "民族", "a" * 40, "$x$"]) == ["coat", "no. 2", "a" * 23 + "…", r"\$x\$"]
+    assert printable(["coat", "\U000f1234", "a" * 40, "$x$"]) == ["coat", "no. 2", "a" * 23 + "…", r"\$x\$"]
+
+
+@pytest.mark.skipif(not {*_CJK} & {*fontManager.get_font_names()}, reason="no font with Chinese glyphs here")
+def test_chinese_names_are_drawn_where_a_font_has_them(tmp_path):
+    assert printable(["民族", "街头/朋克"]) == ["民族", "街头/朋克"]
+    for name in ("民族", "街头"):
+        figure, axes, _ = small_multiples([name])
+        save(figure, tmp_path / f"{name}.png")  # a missing glyph would warn, which fails the test
+    assert (tmp_path / "民族.png").read_bytes() != (tmp_path / "街头.png").read_bytes()
 
 
 def test_history_is_one_whole_png(tmp_path):
