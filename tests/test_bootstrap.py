@@ -124,17 +124,29 @@ def test_spread_of_an_accuracy_is_that_of_a_share(copies):
     found = replicate(targets, probs, targets, labels, groups=groups)["groups.garment.accuracy"]
     share = right.mean()
     assert found.std() == pytest.approx(np.sqrt(share * (1 - share) / 300), rel=0.1)
-    low, high = interval(found)
+    low, high = interval(found, share)
     assert (low + high) / 2 == pytest.approx(share, abs=0.01)
 
 
-def test_interval_is_the_percentiles_of_what_is_there():
+def test_interval_is_the_percentiles_of_what_is_there_less_their_bias():
     values = np.random.default_rng(0).random(400)
-    expected = np.percentile(values, [5, 95])
+    expected = np.percentile(values, [5, 95]) - values.mean()
     values = np.insert(values, [0, 100, 400], np.nan)
-    assert interval(values, 0.9) == pytest.approx(tuple(expected))
-    assert all(map(math.isnan, interval(np.full(3, np.nan))))
-    assert intervals({"map": values}, 0.9) == {"map": interval(values, 0.9)}
+    for point in (0.5, 0.8):
+        assert interval(values, point, 0.9) == pytest.approx(tuple(expected + point))
+    assert all(map(math.isnan, interval(np.full(3, np.nan), 0.5)))
+    found = intervals({"map": values, "micro_ap": values}, {"map": 0.5, "micro_ap": 0.9}, 0.9)
+    assert found["map"] == interval(values, 0.5, 0.9)
+    assert found["micro_ap"] == (interval(values, 0.9, 0.9).low, 1.0)
+
+
+def test_scores_lie_in_their_intervals_also_where_labels_are_rare():
+    for seed in range(20):
+        targets, probs, decisions = case(seed, n=60)
+        draws = replicate(targets, probs, decisions, LABELS, replicates=100)
+        points = flat(score(targets, probs, decisions, LABELS))
+        for name, (low, high) in intervals(draws, points).items():
+            assert math.isnan(points[name]) or math.isnan(low) or low <= points[name] <= high, name
 
 
 def test_comparison_draws_the_same_photos_for_both():

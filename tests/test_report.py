@@ -22,6 +22,7 @@ from modiste.metrics import score
 from modiste.operating import operating_curve
 from modiste.plots import _CJK, Result, plot_history, printable, save, small_multiples
 from modiste.report import write_report
+from modiste.weighted import flat
 
 EVIL = "<script>alert(1)</script>"
 LABELS = LabelSet(
@@ -80,7 +81,7 @@ class Case:
         self.decisions = self.decision.apply(self.probs, labels).decisions
         self.scores = score(self.targets, self.probs, self.decisions, labels)
         draws = replicate(self.targets, self.probs, self.decisions, labels, replicates=20) if n else {}
-        self.intervals = intervals(draws)
+        self.intervals = intervals(draws, flat(self.scores))
         self.photos = [folder / f"photo {i}.jpg" for i in range(n)]  # files that don't exist
 
     def write(self, **options) -> Page:
@@ -161,7 +162,7 @@ def test_headlines_stand_beside_their_baselines(case, page):
         "mAP": "map",
         "macro F2": "macro.f2",
         "micro F1": "micro.f1",
-        "per-sample F1": "sample.f1",
+        "per-photo F1": "sample.f1",
     }.items():
         of = operator.attrgetter(path)
         low, high = case.intervals[path]

@@ -133,7 +133,7 @@ def test_a_catalogue_of_another_mix_is_corrected_for(run, drawn):
     np.testing.assert_allclose(read.mix.here, made.decision.mix.here)
     assert evaluate(run, "train").cross_fitted
     before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
-    with pytest.raises(UsageError, match="50 photos or more"):
+    with pytest.raises(UsageError, match="at least 50 photos of the catalogue"):
         tune(run, policy="fbeta:2", calibration="platt", split="train", catalogue=photos[:10])
     with pytest.raises(UsageError, match="calibrated probabilities"):
         tune(run, policy="fbeta:1", calibration="none", split="train", catalogue=photos)
@@ -184,7 +184,7 @@ def test_members_of_a_blend_keep_their_own_views(trained, tmp_path, photos):
     other = shaken(trained, tmp_path / "other", 3)
     recipe = (other / "recipe.toml").read_text()
     (other / "recipe.toml").write_text(recipe.replace('views = "one"', 'views = "flip"'))
-    made, _ = blend([trained, other], tmp_path / "both", split="train")
+    made = blend([trained, other], tmp_path / "both", split="train").run
     asked = load(tmp_path / "both")
     assert [member.views for member in asked.members] == ["one", "flip"]
     part = made.manifest().part("test")
@@ -248,10 +248,40 @@ def test_runs_that_do_not_belong_together(trained, run, tmp_path):
     other = manifest["split"].to_list()
     other[0], other[1] = "test" if other[0] == "train" else "train", "test" if other[1] == "train" else "train"
     manifest.with_columns(pl.Series("split", other)).write_parquet(run / "manifest.parquet")
-    with pytest.raises(UsageError, match="the same validation photos"):
+    with pytest.raises(UsageError, match="the same train photos"):
         blend([trained, run], tmp_path / "blend", split="train")
     assert (run / "labels.json").read_text() == labels
     assert not (tmp_path / "blend").exists()
+
+
+def test_a_blend_that_fails_on_the_way_leaves_nothing(trained, tmp_path, monkeypatch):
+    other = shaken(trained, tmp_path / "other", 5)
+
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("modiste.ensembles.tune", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        blend([trained, other], tmp_path / "both", split="train")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other"]
+    with pytest.raises(UsageError, match="a policy"):
+        blend([trained, other], tmp_path / "both", split="train", policy="best")
+    with pytest.raises(UsageError, match="one of them twice"):
+        blend([trained, trained], tmp_path / "both", split="train")
+
+
+def test_without_its_file_a_decision_is_the_papers_rule_until_it_is_tuned(run, trained, photos):
+    (run / "decision.json").unlink()
+    assert load(run).predict(photos[0]).labels == load(trained, thresholds="fixed:0.5").predict(photos[0]).labels
+    tune(run, policy="fbeta:2", split="train")
+    assert (run / "decision.json").is_file()
+
+
+def test_thresholds_for_once_are_those_that_need_no_photos(trained):
+    with pytest.raises(UsageError, match="that need no photos"):
+        load(trained, thresholds="fbeta:2")
+    with pytest.raises(UsageError, match=r"fixed:0\.5, or top:3"):
+        load(trained, thresholds="0.5")
 
 
 def test_an_ensemble_of_tuned_models_has_no_thresholds(trained, tuned, photos):

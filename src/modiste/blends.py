@@ -24,7 +24,7 @@ from modiste.errors import RunError
 from modiste.labels import LabelSet
 from modiste.manifest import Manifest
 from modiste.predict import Views
-from modiste.storage import new_folder, write_text
+from modiste.storage import write_text
 
 _MEMBER_FILES = ("recipe.toml", "labels.json", FILE, "model.safetensors", "environment.json")
 
@@ -52,26 +52,24 @@ class BlendRun:
     decision: Decision
 
     @classmethod
-    def create(
+    def write(
         cls, folder: Path, runs: Sequence[Run], manifest: Manifest, blend: Blend, choice: Mapping[str, Any]
     ) -> Self:
-        """Make a new blend folder, whole or not at all; its decision is untuned.
+        """Fill an empty folder; the decision is untuned.
 
         Raises:
-            RunError: the folder exists and isn't empty, or a run has no weights.
-            StorageError: it can't be written.
+            OSError: a run has no weights, or the folder can't be written.
         """
-        folder, labels = folder.absolute(), manifest.labels
+        labels = manifest.labels
         content = {"blend": blend.to_dict(labels), "members": [str(run.folder) for run in runs], "choice": dict(choice)}
-        with new_folder(folder, "another -o") as temporary:
-            for k, run in enumerate(runs):
-                (temporary / "members" / str(k)).mkdir(parents=True)
-                for name in _MEMBER_FILES:
-                    shutil.copyfile(run.folder / name, temporary / "members" / str(k) / name)
-            write_text(temporary / "blend.json", json.dumps(content, ensure_ascii=False, indent=1) + "\n")
-            labels.write(temporary / "labels.json")
-            manifest.absolute().write(temporary / "manifest.parquet")
-            Decision.untuned("fixed:0.5", labels).write(temporary / FILE, labels)
+        for k, run in enumerate(runs):
+            (folder / "members" / str(k)).mkdir(parents=True)
+            for name in _MEMBER_FILES:
+                shutil.copyfile(run.folder / name, folder / "members" / str(k) / name)
+        write_text(folder / "blend.json", json.dumps(content, ensure_ascii=False, indent=1) + "\n")
+        labels.write(folder / "labels.json")
+        manifest.absolute().write(folder / "manifest.parquet")
+        Decision.untuned("fixed:0.5", labels).write(folder / FILE, labels)
         return cls.read(folder)
 
     @classmethod
@@ -90,7 +88,7 @@ class BlendRun:
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise RunError.expected(f"{folder} to be a blend folder", f"'{error}'", "modiste blend") from error
         members = tuple(Run.read(folder / "members" / str(k)) for k in range(len(names)))
-        return cls(folder, members, blend, names, choice, labels, Decision.read(folder / FILE, labels))
+        return cls(folder, members, blend, names, choice, labels, Decision.of(folder, labels))
 
     def manifest(self) -> Manifest:
         """The photos, targets and split that all members share."""

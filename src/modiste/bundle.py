@@ -83,8 +83,7 @@ class Run:
             got = "a folder without recipe.toml" if folder.is_dir() else "no such folder"
             raise RunError.expected(f"{folder} to be a run folder", got, "the folder that modiste train -o made")
         labels = LabelSet.read(folder / "labels.json")
-        decision = Decision.read(folder / FILE, labels)
-        return cls(folder, Recipe.read(folder / "recipe.toml"), labels, decision)
+        return cls(folder, Recipe.read(folder / "recipe.toml"), labels, Decision.of(folder, labels))
 
     def manifest(self) -> Manifest:
         """The photos, targets and split of this run."""

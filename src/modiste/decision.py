@@ -17,7 +17,7 @@ import numpy as np
 
 from modiste.bootstrap import Predicted
 from modiste.calibration import Calibration
-from modiste.errors import ModisteError, RunError
+from modiste.errors import ModisteError, RunError, UsageError
 from modiste.label_mix import adjust
 from modiste.labels import LabelSet
 from modiste.policies import Policy
@@ -59,7 +59,14 @@ class Decision:
         Raises:
             UsageError: the policy has to be tuned on photos.
         """
-        policy = Policy.parse(policy) if isinstance(policy, str) else policy
+        if isinstance(policy, str):
+            if policy.partition(":")[0] not in {"fixed", "top"}:
+                want, fix = (
+                    "thresholds that need no photos",
+                    "fixed:0.5, or top:3, with '+never-empty' behind it if you like",
+                )
+                raise UsageError.expected(want, f"'{policy}'", f"{fix}; others are for modiste tune --policy")
+            policy = Policy.parse(policy)
         return cls(policy, policy.untuned(len(labels)), Calibration.none(len(labels)))
 
     def apply(self, raw: np.ndarray, labels: LabelSet) -> Predicted:
@@ -85,11 +92,11 @@ class Decision:
         """Whether calibration changes anything."""
         return any(label.method != "none" for label in self.calibration.labels)
 
-    def write(self, path: Path | str, labels: LabelSet) -> None:
-        """Write as JSON, atomically."""
+    def to_dict(self, labels: LabelSet) -> dict[str, Any]:
+        """Plain data for JSON, the layout of `decision.json`."""
         # item() of a float32 would show its binary tail (0.30000001192092896); str gives the shortest that reads back
         values = [float(str(value)) for value in self.thresholds.values]
-        content = {
+        return {
             "policy": str(self.policy),
             "thresholds": dict(zip(labels.ids, values, strict=True)),
             "calibration": self.calibration.to_dict(labels) if self.calibrated else None,
@@ -100,7 +107,20 @@ class Decision:
             },
             "provenance": dict(self.provenance),
         }
-        write_text(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
+
+    def write(self, path: Path | str, labels: LabelSet) -> None:
+        """Write as JSON, atomically."""
+        write_text(path, json.dumps(self.to_dict(labels), ensure_ascii=False, indent=1) + "\n")
+
+    @classmethod
+    def of(cls, folder: Path, labels: LabelSet) -> Self:
+        """That of a run or blend folder: its file, or the paper's rule where it was removed.
+
+        Raises:
+            RunError: as `read`.
+        """
+        path = folder / FILE
+        return cls.read(path, labels) if path.exists() else cls.untuned("fixed:0.5", labels)
 
     @classmethod
     def read(cls, path: Path | str, labels: LabelSet) -> Self:
@@ -110,7 +130,7 @@ class Decision:
             RunError: the file is missing, is no decision, or is about other labels.
         """
         path = Path(path)
-        again = f"the {path.name} that was written with this model"
+        again = f"the {path.name} that was written with this model, or removing it and modiste tune"
         try:
             content = dict(json.loads(path.read_text(encoding="utf-8")))
             policy = Policy.parse(str(content["policy"]))

@@ -23,7 +23,7 @@ def tune(
     ] = "val",
     catalogue: Annotated[
         list[str] | None,
-        typer.Option(help="Photos without labels that will be tagged: corrects for a label mix that differs."),
+        typer.Option(help="Photos to be tagged, at least 50, without labels: corrects for a label mix that differs."),
     ] = None,
     views: Views = None,
     as_json: Json = False,
@@ -31,13 +31,16 @@ def tune(
     """Calibrate a run's probabilities and tune its thresholds, and say what to expect of them.
 
     Scores are cross-fitted: no photo is decided by a threshold that it helped to choose. Thresholds of labels with
-    few positives are drawn towards a common one. Writes decision.json, which evaluate and tag then apply.
+    few positives are drawn towards a common one. Writes decision.json, which evaluate and tag then apply, and
+    report, scores and predictions of the photos tuned on.
 
     Examples:
 
         modiste tune runs/coat --policy fbeta:2 --calibration auto
 
         modiste tune runs/coat --policy precision:0.9
+
+        modiste tune runs/coat --calibration auto --catalogue shop/
 
         modiste tune runs/coat --policy fixed:0.5 --calibration none
     """
@@ -85,15 +88,10 @@ def blend(
         modiste evaluate runs/both
     """
     from modiste.ensembles import blend as make
-    from modiste.policies import Policy as Read
     from modiste.terminal import console, counting, print_table, print_words
-    from modiste.tuning import tune as tune_run
 
-    if policy is not None:
-        Read.parse(policy)  # refused before anything is made
     with counting("asking the runs") as progress:
-        _, choice = make(runs, output, split=split, progress=progress)
-    tuned = tune_run(output, policy=policy, calibration=calibration, split=split)
+        _, choice, tuned = make(runs, output, split=split, policy=policy, calibration=calibration, progress=progress)
     for note in tuned.notes:
         console.print(note)
     facts = {"blend": {"kept": choice.reason, "map": {one.name: one.map for one in choice.candidates}}}
@@ -121,11 +119,7 @@ def _plain(tuned: Tuned) -> dict[str, object]:
     from modiste.evaluation import summary
 
     return {
-        "policy": str(tuned.decision.policy),
-        "thresholds": dict(
-            zip(tuned.evaluation.part.labels.ids, map(float, tuned.decision.thresholds.values), strict=True)
-        ),
-        "provenance": dict(tuned.decision.provenance),
+        **tuned.decision.to_dict(tuned.evaluation.part.labels),
         "notes": list(tuned.notes),
         "cross_fitted": summary(tuned.evaluation),
         "in_sample": tuned.in_sample.to_dict(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,50 +16,77 @@ from modiste.deciding import make_folds
 from modiste.errors import UsageError
 from modiste.evenness import group_numbers
 from modiste.predictions import Predictions, Progress, blended, fingerprint, predicted, write
-from modiste.storage import refuse_existing
+from modiste.storage import new_folder, refuse_existing
+from modiste.tuning import Tuned, settings, tune
 
 FOLDS = 5
 
 
+class Blended(NamedTuple):
+    """A blend folder, how its blend was chosen, and how it was tuned."""
+
+    run: BlendRun
+    choice: Choice
+    tuned: Tuned
+
+
 def blend(
-    folders: Sequence[Path | str], output: Path | str, *, split: str = "val", progress: Progress = None
-) -> tuple[BlendRun, Choice]:
-    """Make one model of several runs that were trained with the same split.
+    folders: Sequence[Path | str],
+    output: Path | str,
+    *,
+    split: str = "val",
+    policy: str | None = None,
+    calibration: str | None = None,
+    progress: Progress = None,
+) -> Blended:
+    """Make one model of several runs that were trained with the same split, and tune it.
 
     The best single run, the mean, convex weights and a stack over all labels' scores are compared out of fold; the
-    simpler one is kept unless another is better beyond noise.
+    simpler one is kept unless another is better beyond noise. The folder appears once it is complete.
 
     Args:
         folders: run folders, at least two.
         output: the blend folder to make.
         split: photos to fit on.
+        policy, calibration: as for `tune`; None takes those of the first run's recipe.
         progress: told (photos done, photos in all), for each run that has to be asked.
 
     Raises:
         RunError: a folder is no run, has no weights, or the output exists.
-        UsageError: fewer than two runs, other labels or other photos, or too few photos.
+        UsageError: fewer than two runs, other labels or other photos, too few photos, or no such policy.
     """
-    refuse_existing(Path(output).absolute(), "another -o")
+    output = Path(output).absolute()
+    refuse_existing(output, "another -o")
     runs = [_run(Path(folder)) for folder in folders]
     if len(runs) < 2:
         raise UsageError.expected("at least two runs to blend", len(runs), "modiste blend RUN RUN -o BLEND")
-    said = [predicted(run, split, None, progress) for run in runs]
-    for folder, run, one in zip(folders[1:], runs[1:], said[1:], strict=True):
-        _check_same(folders[0], said[0], folder, one)
+    if len({run.folder.resolve() for run in runs}) < len(runs):
+        raise UsageError.expected("different runs to blend", "one of them twice", "each run once")
+    for folder, run in zip(folders[1:], runs[1:], strict=True):
+        _check_same(folders[0], runs[0], folder, run, split)
         _check_unseen(folders[0], runs[0], folder, run)
-    read = np.all([one.readable for one in said], axis=0)
-    part = said[0].part.select(read)
-    raw = np.stack([one.raw[read] for one in said])
-    groups = group_numbers(part)
-    folds = make_folds(part.targets, groups, FOLDS)
-    choice = choose(part.targets, raw, folds, part.labels, groups=groups)
-    facts = {"split": split, "photos": fingerprint(part), "folds": FOLDS, "sentence": choice.reason}
-    made = BlendRun.create(Path(output), runs, runs[0].manifest(), choice.blend, facts)
+    settings(runs[0], policy, calibration)  # refused before networks are asked
+    said = [predicted(run, split, None, progress) for run in runs]
+    with new_folder(output, "another -o") as unfinished:
+        choice = _make(unfinished, runs, said, split)
+        tuned = tune(unfinished, policy=policy, calibration=calibration, split=split)
+    return Blended(BlendRun.read(output), choice, tuned)
+
+
+def _make(folder: Path, runs: Sequence[Run], said: Sequence[Predictions], split: str) -> Choice:
+    """Choose a blend, and write its folder and what it says of the photos it was fitted on, out of fold."""
     whole = np.stack([one.raw for one in said])
     errors = [next(filter(None, each), None) for each in zip(*(one.errors for one in said), strict=True)]
+    read = np.array([error is None for error in errors])
+    part = said[0].part.select(read)
+    groups = group_numbers(part)
+    folds = make_folds(part.targets, groups, FOLDS)
+    choice = choose(part.targets, whole[:, read], folds, part.labels, groups=groups)
+    facts = {"split": split, "photos": fingerprint(part), "folds": FOLDS, "sentence": choice.reason}
+    made = BlendRun.write(folder, runs, runs[0].manifest(), choice.blend, facts)
     outside = blended(made, said[0].part, whole)
     write(made, split, Predictions(said[0].part, outside, errors, made.views), Predicted(outside, outside > 1))
-    return made, choice
+    return choice
 
 
 def _run(folder: Path) -> Run:
@@ -81,13 +109,14 @@ def _photos(run: Run, splits: tuple[str, ...]) -> set[str]:
     return {str(manifest.photo(k)) for k in np.flatnonzero(np.isin(manifest.parts, splits)).tolist()}
 
 
-def _check_same(first: Path | str, one: Predictions, second: Path | str, other: Predictions) -> None:
-    if one.part.labels.ids != other.part.labels.ids:
-        differing = sorted(set(one.part.labels.ids) ^ set(other.part.labels.ids)) or ["their order"]
+def _check_same(first: Path | str, one: Run, second: Path | str, other: Run, split: str) -> None:
+    """Refuse runs of other labels, or whose photos to fit on are others."""
+    if one.labels.ids != other.labels.ids:
+        differing = sorted(set(one.labels.ids) ^ set(other.labels.ids)) or ["their order"]
         got = f"a difference in {', '.join(differing[:3])}"
         raise UsageError.expected(f"{first} and {second} to have the same labels", got, "runs of one label set")
-    if fingerprint(one.part) != fingerprint(other.part):
-        both = len(set(one.photos()) & set(other.photos()))
-        got = f"{len(one.part)} and {len(other.part)}, {both} of them in both"
+    if fingerprint(one.manifest().part(split)) != fingerprint(other.manifest().part(split)):
+        mine, others = _photos(one, (split,)), _photos(other, (split,))
+        got = f"{len(mine)} and {len(others)}, {len(mine & others)} of them in both"
         fix = "runs of one manifest whose split is written down (modiste split), or one seed"
-        raise UsageError.expected(f"{first} and {second} to have the same validation photos", got, fix)
+        raise UsageError.expected(f"{first} and {second} to have the same {split} photos", got, fix)

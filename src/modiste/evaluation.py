@@ -24,6 +24,7 @@ from modiste.metrics import Scores, score
 from modiste.predict import Views
 from modiste.predictions import Predictions, Progress, fingerprint, predict
 from modiste.storage import write_text
+from modiste.weighted import flat
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +124,7 @@ def judge(run: Run | BlendRun, split: str, said: Predictions, decision: Decision
     failed = {name: error for name, error in zip(said.photos(), said.errors, strict=True) if error is not None}
     notes = () if folds is not None else _notes(run, decision, part)
     evaluation = Evaluation(
-        split, part, raw, *decided, scores, intervals(draws), failed, decision, said.views, folds, notes
+        split, part, raw, *decided, scores, intervals(draws, flat(scores)), failed, decision, said.views, folds, notes
     )
     _write_metrics(run, evaluation)
     return evaluation

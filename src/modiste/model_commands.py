@@ -140,6 +140,8 @@ def evaluate(
     from modiste.terminal import counting
 
     opened = open_run(run)
+    if against is not None and open_run(against).labels.ids != opened.labels.ids:
+        raise UsageError.expected(f"{against} to have the labels of {run}", "others", "models of one label set")
     photos = None
     if manifest is not None:
         given = data_config(

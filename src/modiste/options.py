@@ -38,7 +38,7 @@ Views = Annotated[
 ]
 Thresholds = Annotated[
     str | None,
-    typer.Option(help="'fixed:0.5' is the paper's rule, 'top:3' the best three. Default: what was tuned."),
+    typer.Option(help="fixed:0.5 (the paper's rule, any number) or top:3, this once. Default: what was tuned."),
 ]
 Policy = Annotated[
     str | None,

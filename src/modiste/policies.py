@@ -72,7 +72,7 @@ class Policy:
             "top": value >= 1 and value == np.floor(value) and np.isfinite(value),
         }
         if not possible.get(kind, False):
-            want = "a policy: fixed:0.5, fbeta:2, precision:0.9, recall:0.9 or top:3"
+            want = "a policy: fixed:0.5 (0 to 1), fbeta:2 (to 100), precision:0.9, recall:0.9 (to 1) or top:3"
             raise UsageError.expected(want, f"'{text}'", "one of them, with '+never-empty' behind it if you like")
         return cls(kind, value, text.endswith(_NEVER_EMPTY))
 
@@ -161,7 +161,7 @@ def tune_thresholds(
 def _few(name: str, positives: int) -> str:
     count = f"{positives} positive photo{'s' if positives != 1 else ''}"
     share = POOLING / (positives + POOLING)
-    return f"'{name}' has {count} to tune on: its threshold is {share:.0%} that of all labels together."
+    return f"'{name}' has {count} to tune on: its threshold is drawn {share:.0%} of the way to that of all labels."
 
 
 def _own(policy: Policy, one: Sweep) -> float | None:

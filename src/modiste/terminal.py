@@ -219,9 +219,10 @@ def print_tuned(tuned: Tuned) -> None:
         )
     ]
     columns = ["label", "positives", "threshold", "calibration", "precision", "recall"]
-    print_table(f"{decision.policy}, precision and recall cross-fitted", columns, rows)
+    how = "cross-fitted" if tuned.evaluation.cross_fitted else "on these photos"
+    print_table(f"{decision.policy}, precision and recall {how}", columns, rows)
     table = Table(title="what to expect")
-    for name in ("score", "above 0.5", "tuned, cross-fitted", "95 % interval", "on the photos tuned on"):
+    for name in ("score", "above 0.5", f"{decision.policy}, {how}", "95 % interval", "on the photos tuned on"):
         table.add_column(name, justify="left" if name == "score" else "right")
     before, fitted, inside = (flat(one) for one in (tuned.before, tuned.evaluation.scores, tuned.in_sample))
     for title, name in (*_ROWS, ("macro precision", "macro.precision"), ("macro recall", "macro.recall")):

@@ -20,7 +20,7 @@ from modiste.decision import FILE, Decision
 from modiste.errors import UsageError
 from modiste.evaluation import Evaluation, judge
 from modiste.evenness import group_numbers
-from modiste.label_mix import estimate_mix
+from modiste.label_mix import FEWEST, estimate_mix
 from modiste.loading import open_run, predictor
 from modiste.metrics import Scores, measure_prevalence, score
 from modiste.policies import Policy
@@ -80,7 +80,7 @@ def tune(
         UsageError: no such policy or calibration, too few photos, or a catalogue without calibration.
     """
     run = open_run(Path(folder))
-    config = _settings(run, policy, calibration)
+    config = settings(run, policy, calibration)
     said = predicted(run, split, views, progress)
     part, raw = said.part.select(said.readable), said.raw[said.readable]
     if not (Policy.parse(config.policy).tuned or config.calibration != "none"):
@@ -149,8 +149,12 @@ def needs_tuning(run: Run | BlendRun) -> bool:
     return known.get("model") != run.key() if known else asked
 
 
-def _settings(run: Run | BlendRun, policy: str | None, calibration: str | None) -> DecideConfig:
-    """The run's settings with what is given in their place."""
+def settings(run: Run | BlendRun, policy: str | None, calibration: str | None) -> DecideConfig:
+    """The run's settings with what is given in their place.
+
+    Raises:
+        UsageError: no such policy or calibration.
+    """
     config = run.decide
     if policy is not None:
         config = config.model_copy(update={"policy": str(Policy.parse(policy))})
@@ -186,11 +190,16 @@ def _label_mix(
     if config.calibration == "none":
         got = "--calibration none"
         raise UsageError.expected("calibrated probabilities to tell a label mix by", got, "--calibration auto")
-    raw = np.stack([said.probs for said in predictor(run, views).raw(catalogue)])
+    said = list(predictor(run, views).raw(catalogue))
+    errors = [one.error for one in said if one.error is not None]
+    if len(said) - len(errors) < FEWEST:
+        got = f"{len(said) - len(errors)}" + (f", as {errors[0]}" if errors else "")
+        raise UsageError.expected(f"at least {FEWEST} photos of the catalogue that can be read", got, "more of them")
+    raw = np.stack([one.probs for one in said])
     read = np.isfinite(raw).all(axis=1)
     tuned = measure_prevalence(targets)
     here = estimate_mix(decision.apply(raw[read], run.labels).probs, tuned, run.labels)
-    notes = [f"{(~read).sum()} of the catalogue's {len(raw)} photos could not be read."] if not read.all() else []
+    notes = [f"{len(errors)} of the catalogue's {len(raw)} photos could not be read: {errors[0]}"] if errors else []
     notes += [
         f"'{label}' is estimated at {new:.1%} of the catalogue, against {old:.1%} of the photos tuned on."
         for label, old, new in zip(run.labels.ids, tuned, here, strict=True)
