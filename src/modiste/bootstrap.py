@@ -194,10 +194,14 @@ def compare(
         replicate(targets, *said, labels, groups=groups, replicates=replicates, seed=seed)[name]
         for said in (first, second)
     ]
-    gains = np.round(draws[1] - draws[0], 12)  # equal scores that were summed up in another order are a tie
+    gains, point = draws[1] - draws[0], points[1] - points[0]
+    around = interval(gains, point, level)
     gains = gains[~np.isnan(gains)]
-    better = float(np.mean(gains > 0) + np.mean(gains == 0) / 2) if gains.size else math.nan
-    around = interval(gains, points[1] - points[0], level)
+    if not gains.size:
+        return Comparison(name, points[0], points[1], around, level, math.nan)
+    # Moved by their bias, as the interval is; equal scores that were summed up in another order are a tie.
+    gains = np.round(gains - gains.mean() + point, 12)
+    better = float(np.mean(gains > 0) + np.mean(gains == 0) / 2)
     return Comparison(name, points[0], points[1], around, level, better)
 
 
