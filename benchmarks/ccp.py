@@ -100,7 +100,7 @@ def row(name: str, part: Manifest, outside: Predicted, inside: Predicted) -> str
     """A line of the table of decisions: cross-fitted with its interval, in sample, and the optimism of that."""
     draws = replicate(part.targets, *outside, part.labels, groups=group_numbers(part))
     honest, flattering = f2(part, outside), f2(part, inside)
-    low, high = interval(draws["macro.f2"], honest)
+    low, high = interval(draws["macro.f2"])
     return f"| {name} | {honest:.3f} | {low:.3f} to {high:.3f} | {flattering:.3f} | {flattering - honest:+.3f} |"
 
 

@@ -98,9 +98,7 @@ def repeat(seed: int) -> list[Repetition]:
     found = []
     for thresholds, decisions in ways:
         draws = replicate(rows, *Predicted(raw, decisions), LABELS, seed=seed)["macro.f2"]
-        found.append(
-            Repetition(f2(rows, decisions), *interval(draws, f2(rows, decisions)), f2(all_rows, (all_raw > thresholds)))
-        )
+        found.append(Repetition(f2(rows, decisions), *interval(draws), f2(all_rows, (all_raw > thresholds))))
     return found
 
 

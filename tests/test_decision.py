@@ -190,6 +190,6 @@ def test_intervals_of_cross_fitted_scores_hold_the_truth():
         said = cross_fit(config, targets, raw, folds, LABELS)
         draws = replicate(targets, *said, LABELS, replicates=200)["macro.f2"]
         truth = f2(new, fit_decision(config, targets, raw, folds, LABELS).decision.apply(fresh, LABELS).decisions)
-        low, high = interval(draws, f2(targets, said.decisions))
+        low, high = interval(draws)
         held += low <= truth <= high
     assert 34 <= held <= 40

@@ -133,22 +133,12 @@ def draw(groups: int, seed: int, replicate: int) -> np.ndarray:
     return np.bincount(drawn, minlength=groups)
 
 
-def interval(values: np.ndarray, point: float, level: float = 0.95) -> Interval:
-    """Percentile interval of replicates, moved by their bias.
-
-    Photos that are drawn twice lift the average precision of rare labels, so that replicates lie higher than the
-    score itself by their mean's distance from it (Efron & Tibshirani 1993, section 10.2); the interval would hold the
-    truth too seldom (benchmarks/coverage.py).
-
-    Args:
-        values: (replicates,); those that are nan are left out.
-        point: the score of the photos themselves.
-        level: probability that the interval is for.
-    """
+def interval(values: np.ndarray, level: float = 0.95) -> Interval:
+    """Percentile interval of replicates (replicates,); those that are nan are left out."""
     values = values[~np.isnan(values)]
-    if not values.size or math.isnan(point):
+    if not values.size:
         return Interval(math.nan, math.nan)
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2]) - (values.mean() - point)
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(low), float(high))
 
 
@@ -156,8 +146,21 @@ def intervals(
     replicates: Mapping[str, np.ndarray], points: Mapping[str, float], level: float = 0.95
 ) -> dict[str, Interval]:
     """The interval of each score that `replicate` returned, within [0, 1]; `points` are the scores by name."""
-    found = {name: interval(values, points[name], level) for name, values in replicates.items()}
+    found = {name: interval(moved(name, values, points[name]), level) for name, values in replicates.items()}
     return {name: Interval(*np.clip(one, 0.0, 1.0).tolist()) for name, one in found.items()}
+
+
+def moved(name: str, values: np.ndarray, point: float) -> np.ndarray:
+    """Replicates of a score, or of a difference, less their bias where they have one.
+
+    Photos that are drawn twice lift the average precision of rare labels, so that its replicates lie higher than the
+    score itself by their mean's distance from it (Efron & Tibshirani 1993, section 10.2). Scores of decisions have
+    next to no bias.
+    """
+    if (name not in {"map", "micro_ap"} and not name.endswith(".ap")) or np.isnan(values).all():
+        return values
+    unbiased: np.ndarray = values - (np.nanmean(values) - point)
+    return unbiased
 
 
 def compare(
@@ -194,15 +197,10 @@ def compare(
         replicate(targets, *said, labels, groups=groups, replicates=replicates, seed=seed)[name]
         for said in (first, second)
     ]
-    gains, point = draws[1] - draws[0], points[1] - points[0]
-    around = interval(gains, point, level)
-    gains = gains[~np.isnan(gains)]
-    if not gains.size:
-        return Comparison(name, points[0], points[1], around, level, math.nan)
-    # Moved by their bias, as the interval is; equal scores that were summed up in another order are a tie.
-    gains = np.round(gains - gains.mean() + point, 12)
-    better = float(np.mean(gains > 0) + np.mean(gains == 0) / 2)
-    return Comparison(name, points[0], points[1], around, level, better)
+    gains = moved(name, draws[1] - draws[0], points[1] - points[0])
+    gains = np.round(gains[~np.isnan(gains)], 12)  # equal scores that were summed up in another order are a tie
+    better = float(np.mean(gains > 0) + np.mean(gains == 0) / 2) if gains.size else math.nan
+    return Comparison(name, points[0], points[1], interval(gains, level), level, better)
 
 
 def _group_numbers(groups: np.ndarray | None, n: int) -> np.ndarray:
