@@ -193,7 +193,8 @@ def _label_mix(
     said = list(predictor(run, views).raw(catalogue))
     errors = [one.error for one in said if one.error is not None]
     if len(said) - len(errors) < FEWEST:
-        got = f"{len(said) - len(errors)}" + (f", as {errors[0]}" if errors else "")
+        broken = next((f", and {one.photo} that can't be" for one in said if one.error is not None), "")
+        got = f"{len(said) - len(errors)}{broken}"
         raise UsageError.expected(f"at least {FEWEST} photos of the catalogue that can be read", got, "more of them")
     raw = np.stack([one.probs for one in said])
     read = np.isfinite(raw).all(axis=1)
