@@ -133,7 +133,7 @@ def found(folder: Path) -> None:
     for split, labels in ((None, "garment"), ("small_split", "small_label")):
         config = DataConfig(split_column=split, label_columns=(labels,), group_column="contributor")
         photos = Manifest.read(CLOTHING, config, strict=False)
-        paths = [photos.photo(k) for k in range(len(photos))]
+        paths = photos.photos()
         begin = time.perf_counter()
         findings = audit(photos, *look(paths, folder / f"clothing-{labels}"))
         seconds = time.perf_counter() - begin

@@ -19,6 +19,7 @@ from modiste.errors import RunError, UsageError
 from modiste.labels import UNKNOWN, LabelSet
 from modiste.metrics import mean_average_precision
 from modiste.stacking import STRENGTHS, fit_logits, logits_of
+from modiste.sweep import check_range
 
 Method = Literal["mean", "weights", "stack"]
 METHODS: tuple[Method, ...] = ("mean", "weights", "stack")  # from the simplest on
@@ -291,8 +292,7 @@ def _check(probs: np.ndarray, targets: np.ndarray | None = None, folds: np.ndarr
         raise UsageError.expected(
             f"targets of shape {probs.shape[1:]}", targets.shape, "members that saw the same photos and labels"
         )
-    if not ((probs >= 0) & (probs <= 1)).all():  # nan is not, either
-        raise UsageError.expected("probabilities in [0, 1]", "others or nan", "the sigmoid of the logits")
+    check_range(probs)
     if folds is not None and folds.shape != (probs.shape[1],):
         raise UsageError.expected(f"folds of shape ({probs.shape[1]},)", folds.shape, "a fold number for each photo")
     if folds is not None and len(np.unique(folds)) < 2:

@@ -120,10 +120,11 @@ class BlendRun:
         views: Views | None = self.decision.provenance.get("views")
         return views
 
+    @property
     def key(self) -> str:
         """Changes where what the members or the blend say may change."""
         blend = json.dumps(self.blend.to_dict(self.labels))
-        return " ".join([*(member.key() for member in self.members), blend])
+        return " ".join([*(member.key for member in self.members), blend])
 
     def facts(self) -> dict[str, str]:
         """What a reader of a report should know."""

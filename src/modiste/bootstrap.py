@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -163,44 +163,55 @@ def moved(name: str, values: np.ndarray, point: float) -> np.ndarray:
     return unbiased
 
 
-def compare(
+def comparisons(
     first: Predicted,
     second: Predicted,
     targets: np.ndarray,
     labels: LabelSet,
-    name: str = "map",
+    names: Sequence[str],
     *,
     groups: np.ndarray | None = None,
     replicates: int = 1000,
     seed: int = 0,
     level: float = 0.95,
-) -> Comparison:
-    """Which of two sets of predictions of the same photos is better, by one score on the same draws of photos.
+) -> list[Comparison]:
+    """Which of two sets of predictions of the same photos is better, by several scores on the same draws of photos.
 
     Args:
         first, second: predictions.
         targets: (n, labels) int8, 1, 0 or -1 = unknown.
         labels: names the label axis.
-        name: of the score, a name of `flat`.
+        names: of the scores, names of `flat`.
         groups, replicates, seed: as in `replicate`.
-        level: probability of the interval.
+        level: probability of the intervals.
 
     Raises:
-        UsageError: as `replicate`, or there is no score of that name.
+        UsageError: as `replicate`, or there is no score of one of the names.
     """
-    names = score_names(labels.ids, labels.exclusive)
-    if name not in names:
-        close = get_close_matches(name, names, n=3) or names[:3]
-        raise UsageError.expected("the name of a score", f"'{name}'", "one of " + ", ".join(f"'{c}'" for c in close))
-    points = [flat(score(targets, *said, labels))[name] for said in (first, second)]
+    known = score_names(labels.ids, labels.exclusive)
+    for name in names:
+        if name not in known:
+            close = ", ".join(f"'{one}'" for one in get_close_matches(name, known, n=3) or known[:3])
+            raise UsageError.expected("the name of a score", f"'{name}'", f"one of {close}")
+    points = [flat(score(targets, *said, labels)) for said in (first, second)]
     draws = [
-        replicate(targets, *said, labels, groups=groups, replicates=replicates, seed=seed)[name]
-        for said in (first, second)
+        replicate(targets, *said, labels, groups=groups, replicates=replicates, seed=seed) for said in (first, second)
     ]
-    gains = moved(name, draws[1] - draws[0], points[1] - points[0])
-    gains = np.round(gains[~np.isnan(gains)], 12)  # equal scores that were summed up in another order are a tie
-    better = float(np.mean(gains > 0) + np.mean(gains == 0) / 2) if gains.size else math.nan
-    return Comparison(name, points[0], points[1], interval(gains, level), level, better)
+    found = []
+    for name in names:
+        one, two = (point[name] for point in points)
+        gains = moved(name, draws[1][name] - draws[0][name], two - one)
+        gains = np.round(gains[~np.isnan(gains)], 12)  # equal scores that were summed up in another order are a tie
+        better = float(np.mean(gains > 0) + np.mean(gains == 0) / 2) if gains.size else math.nan
+        found.append(Comparison(name, one, two, interval(gains, level), level, better))
+    return found
+
+
+def compare(
+    first: Predicted, second: Predicted, targets: np.ndarray, labels: LabelSet, name: str = "map", **options: Any
+) -> Comparison:
+    """Which is better by one score; arguments, options and errors are those of `comparisons`."""
+    return comparisons(first, second, targets, labels, [name], **options)[0]
 
 
 def _group_numbers(groups: np.ndarray | None, n: int) -> np.ndarray:

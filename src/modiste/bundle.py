@@ -19,6 +19,7 @@ import platform
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from pickle import UnpicklingError
@@ -110,6 +111,7 @@ class Run:
         """How its decision is made."""
         return self.recipe.decide
 
+    @cached_property
     def key(self) -> str:
         """Changes where what the network says of a photo may change: a hash of weights and preparation.
 

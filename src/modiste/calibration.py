@@ -15,6 +15,7 @@ import numpy as np
 
 from modiste.errors import RunError, UsageError
 from modiste.labels import UNKNOWN, LabelSet
+from modiste.sweep import check_range
 
 METHODS = ("none", "temperature", "platt", "isotonic")  # from the stiffest to the most flexible
 
@@ -283,7 +284,6 @@ def _check(targets: np.ndarray, probs: np.ndarray, folds: np.ndarray) -> None:
     if targets.ndim != 2 or targets.shape != probs.shape or folds.shape != targets.shape[:1]:
         got = f"{targets.shape}, {probs.shape} and {folds.shape}"
         raise UsageError.expected("targets and probs (n, labels) and folds (n,)", got, "arrays of the same photos")
-    if not ((probs >= 0) & (probs <= 1)).all():  # this form catches nan too
-        raise UsageError.expected("probabilities in [0, 1]", "another number", "a model trained to its end")
+    check_range(probs)
     if len(np.unique(folds)) < 2:
         raise UsageError.expected("two folds or more", "one", "dealing the photos into five")

@@ -142,8 +142,7 @@ class Decision:
                     again,
                 )
             values = _vector(content["thresholds"], labels)
-            top = int(policy.value) if policy.kind == "top" else None
-            thresholds = Thresholds(values, f"{policy}, {path.name}", top, policy.never_empty)
+            thresholds = Thresholds(values, f"{policy}, {path.name}", policy.top, policy.never_empty)
             kept, mix = content.get("calibration"), content.get("mix")
             calibration = Calibration.from_dict(kept, labels) if kept else Calibration.none(len(labels))
             return cls(

@@ -12,14 +12,13 @@ from modiste.blending import Choice, choose
 from modiste.blends import BlendRun
 from modiste.bootstrap import Predicted
 from modiste.bundle import Run
+from modiste.config import DecideConfig
 from modiste.deciding import make_folds
 from modiste.errors import UsageError
 from modiste.evenness import group_numbers
-from modiste.predictions import Predictions, Progress, blended, fingerprint, predicted, write
+from modiste.predictions import Predictions, Progress, fingerprint, predicted, write
 from modiste.storage import new_folder, refuse_existing
 from modiste.tuning import Tuned, settings, tune
-
-FOLDS = 5
 
 
 class Blended(NamedTuple):
@@ -80,11 +79,13 @@ def _make(folder: Path, runs: Sequence[Run], said: Sequence[Predictions], split:
     read = np.array([error is None for error in errors])
     part = said[0].part.select(read)
     groups = group_numbers(part)
-    folds = make_folds(part.targets, groups, FOLDS)
+    count = DecideConfig().folds
+    folds = make_folds(part.targets, groups, count)
     choice = choose(part.targets, whole[:, read], folds, part.labels, groups=groups)
-    facts = {"split": split, "photos": fingerprint(part), "folds": FOLDS, "sentence": choice.reason}
+    facts = {"split": split, "photos": fingerprint(part), "folds": count, "sentence": choice.reason}
     made = BlendRun.write(folder, runs, runs[0].manifest(), choice.blend, facts)
-    outside = blended(made, said[0].part, whole)
+    outside = np.full(whole.shape[1:], np.nan, np.float32)
+    outside[read] = choice.probs
     write(made, split, Predictions(said[0].part, outside, errors, made.views), Predicted(outside, outside > 1))
     return choice
 
@@ -106,7 +107,7 @@ def _check_unseen(first: Path | str, one: Run, second: Path | str, other: Run) -
 
 def _photos(run: Run, splits: tuple[str, ...]) -> set[str]:
     manifest = run.manifest()
-    return {str(manifest.photo(k)) for k in np.flatnonzero(np.isin(manifest.parts, splits)).tolist()}
+    return set(map(str, manifest.select(np.isin(manifest.parts, splits)).photos()))
 
 
 def _check_same(first: Path | str, one: Run, second: Path | str, other: Run, split: str) -> None:

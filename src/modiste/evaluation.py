@@ -11,7 +11,7 @@ import numpy as np
 
 from modiste import predictions
 from modiste.blends import BlendRun
-from modiste.bootstrap import Interval, Predicted, compare, intervals, replicate
+from modiste.bootstrap import Interval, Predicted, comparisons, intervals, replicate
 from modiste.bundle import Run
 from modiste.config import DecideConfig
 from modiste.deciding import cross_fit, make_folds
@@ -38,7 +38,7 @@ class Evaluation:
         probs: likewise, calibrated where the decision is.
         decisions: (n, labels) int8.
         scores: measured on them.
-        intervals: score's name -> 95 % interval, by the names of `metrics.flat`.
+        intervals: score's name -> 95 % interval, by the names of `weighted.flat`.
         failed: path of each photo that could not be read -> why.
         decision: what turned probabilities into decisions.
         cross_fitted: the decision was tuned on these photos, so that each was decided by what the others tuned.
@@ -146,7 +146,7 @@ def compared(one: Evaluation, other: Evaluation, name: str, other_name: str) -> 
         *(f"groups.{g}.accuracy" for g in labels.exclusive),
     ]
     first, second = Predicted(other.probs, other.decisions), Predicted(one.probs, one.decisions)
-    found = [compare(first, second, one.part.targets, labels, score, groups=groups) for score in scores]
+    found = comparisons(first, second, one.part.targets, labels, scores, groups=groups)
     return [
         {
             "score": each.name,
@@ -179,7 +179,7 @@ def _notes(run: Run | BlendRun, decision: Decision, part: Manifest) -> tuple[str
     if split is None:
         return ()
     tuned = run.manifest().part(split)
-    both = {str(tuned.photo(k)) for k in range(len(tuned))} & {str(part.photo(k)) for k in range(len(part))}
+    both = {*tuned.photos()} & {*part.photos()}
     return (f"{len(both)} of these photos were tuned on: what is said of them flatters.",) if both else ()
 
 

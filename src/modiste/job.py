@@ -168,7 +168,7 @@ def trainable_parts(manifest: Manifest) -> dict[str, Manifest]:
     for part in parts.values():
         if (part.targets == UNKNOWN).all():
             raise ManifestError.expected(f"known labels in {manifest.source}", "none", "--labels COLUMN")
-        missing = [part.photo(k) for k in range(len(part)) if not part.photo(k).is_file()]
+        missing = [photo for photo in part.photos() if not photo.is_file()]
         if missing:
             raise ManifestError.expected(
                 f"the photos of {manifest.source} to exist",

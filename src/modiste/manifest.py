@@ -117,6 +117,14 @@ class Manifest:
             raise ManifestError.expected(f"photos of {self.source} to be files", got, "fetching them first")
         return self.root / str(self.frame["path"][k])
 
+    def photos(self) -> list[Path]:
+        """Where all photos lie, in order.
+
+        Raises:
+            ManifestError: as `photo`.
+        """
+        return [self.photo(k) for k in range(len(self))]
+
     def absolute(self) -> Self:
         """The same photos under absolute paths, so that the written manifest may be moved."""
         root, path = self.root.resolve(), pl.col("path")

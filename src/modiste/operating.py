@@ -14,7 +14,7 @@ import numpy as np
 
 from modiste.errors import UsageError
 from modiste.labels import UNKNOWN
-from modiste.sweep import Sweep, each_label, lowest_with_precision
+from modiste.sweep import Sweep, check_range, each_label, lowest_with_precision
 
 PRECISIONS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.97, 0.99)
 FEWEST = 10  # rightly said photos before a label may have a bar: of ten, even 10 right leave 0.72 possible
@@ -167,8 +167,7 @@ def _check(targets: np.ndarray, probs: np.ndarray, decisions: np.ndarray, precis
     if targets.ndim != 2 or not targets.shape == probs.shape == decisions.shape:
         got = f"{targets.shape}, {probs.shape} and {decisions.shape}"
         raise UsageError.expected("targets, probs and decisions of one shape (n, labels)", got, "those of one split")
-    if not ((probs >= 0) & (probs <= 1)).all():  # this form catches nan too
-        raise UsageError.expected("probabilities in [0, 1]", "another number", "a model trained to its end")
+    check_range(probs)
     outside = [precision for precision in precisions if not 0 < precision <= 1]
     if outside:
         raise UsageError.expected("a precision in (0, 1]", outside[0], "0.9")

@@ -26,11 +26,11 @@ from modiste.sweep import (
     lowest_with_precision,
     merged,
     midway,
+    run_ends,
     sweep,
 )
 from modiste.thresholds import Thresholds
 
-KINDS = ("fixed", "fbeta", "precision", "recall", "top")
 POOLING = 20.0  # positives that the pooled threshold counts as much as: measured in benchmarks/coverage.py
 FEW = 10  # positives below which a label's scores and thresholds say little
 _NEVER_EMPTY = "+never-empty"
@@ -42,7 +42,7 @@ class Policy:
     """What thresholds are to reach.
 
     Attributes:
-        kind: one of `KINDS`.
+        kind: fixed, fbeta, precision, recall or top.
         value: the threshold, beta, the precision, the recall or the number of labels.
         never_empty: say the most probable label where no label is above its threshold.
     """
@@ -84,6 +84,11 @@ class Policy:
         """Whether the thresholds depend on photos."""
         return self.kind not in {"fixed", "top"}
 
+    @property
+    def top(self) -> int | None:
+        """How many of the most probable labels are said; None where thresholds decide."""
+        return int(self.value) if self.kind == "top" else None
+
     def untuned(self, labels: int) -> Thresholds:
         """Thresholds of a policy that needs no photos.
 
@@ -95,9 +100,8 @@ class Policy:
                 "thresholds that need no photos, fixed:0.5 or top:3", f"'{self}'", f"modiste tune RUN --policy {self}"
             )
         words = f"fixed {self.value:g}" if self.kind == "fixed" else f"the {self.value:g} most probable"
-        top = int(self.value) if self.kind == "top" else None
         value = self.value if self.kind == "fixed" else 0.0
-        return Thresholds(np.full(labels, value), words, top, self.never_empty)
+        return Thresholds(np.full(labels, value), words, self.top, self.never_empty)
 
 
 class Tuning(NamedTuple):
@@ -192,8 +196,9 @@ def _pooled(policy: Policy, sweeps: list[Sweep]) -> float:
         return 1.0 if own is None else own
     probs = np.concatenate([one.probs for one in sweeps])
     order = np.argsort(-probs, kind="stable")
+    probs = probs[order]
     gains = [np.diff(one.fbeta(policy.value), prepend=0.0) for one in sweeps]
     total = np.cumsum(np.concatenate(gains)[order])
-    last = np.flatnonzero(np.append(np.diff(probs[order]) != 0, True))  # where each run of equal probabilities ends
+    last = run_ends(probs)
     best = int(np.argmax(np.round(total[last], 12)))
-    return midway(probs[order][last], best)
+    return midway(probs[last], best)

@@ -50,7 +50,7 @@ class Predictions:
 
     def photos(self) -> list[str]:
         """Paths."""
-        return [str(self.part.photo(k)) for k in range(len(self.part))]
+        return list(map(str, self.part.photos()))
 
 
 def predict(run: Run | BlendRun, part: Manifest, views: Views | None = None, progress: Progress = None) -> Predictions:
@@ -65,7 +65,7 @@ def predict(run: Run | BlendRun, part: Manifest, views: Views | None = None, pro
     raw = np.full((len(asked), len(part), len(run.labels)), np.nan, np.float32)
     errors: list[str | None] = [None] * len(part)
     for m, (member, member_views) in enumerate(asked):
-        for k, said in enumerate(predictor(member, member_views).raw(part.photo(row) for row in range(len(part)))):
+        for k, said in enumerate(predictor(member, member_views).raw(part.photos())):
             raw[m, k] = said.probs
             errors[k] = errors[k] or said.error
             if progress:
@@ -92,7 +92,7 @@ def blended(run: BlendRun, part: Manifest, raw: np.ndarray) -> np.ndarray:
 
 def fingerprint(part: Manifest) -> str:
     """Tells whether two parts are the same photos with the same targets."""
-    photos = "\0".join(str(part.photo(k)) for k in range(len(part)))
+    photos = "\0".join(map(str, part.photos()))
     return hashlib.sha256(photos.encode() + part.targets.tobytes()).hexdigest()
 
 
@@ -156,4 +156,4 @@ def _path(run: Run | BlendRun, split: str) -> Path:
 
 def _key(run: Run | BlendRun, part: Manifest, views: Views | None) -> str:
     seen = " ".join(member_views for _, member_views in _asked(run, views))
-    return hashlib.sha256(" ".join([run.key(), seen, fingerprint(part)]).encode()).hexdigest()
+    return hashlib.sha256(" ".join([run.key, seen, fingerprint(part)]).encode()).hexdigest()

@@ -18,6 +18,7 @@ import polars as pl
 from PIL import Image
 
 from modiste.bootstrap import Interval, Predicted
+from modiste.config import DecideConfig
 from modiste.deciding import make_folds
 from modiste.decision import Decision
 from modiste.decision_plots import ThresholdCurve, plot_operating, plot_reliability, plot_thresholds
@@ -259,7 +260,7 @@ def report_evaluation(run: Run | BlendRun, evaluation: Evaluation) -> Path:
         raw=evaluation.raw,
         said=Predicted(evaluation.probs, evaluation.decisions),
         labels=run.labels,
-        photos=[part.photo(k) for k in range(len(part))],
+        photos=part.photos(),
         decision=decision,
         facts=facts,
         intervals=evaluation.intervals,
@@ -285,7 +286,8 @@ def _operating(evaluation: Evaluation) -> list[OperatingPoint]:
     """What each precision costs in reviews; nothing where the photos are too few to deal into folds."""
     targets = evaluation.part.targets
     try:
-        folds = make_folds(targets, group_numbers(evaluation.part), 5) if evaluation.folds is None else evaluation.folds
+        groups, count = group_numbers(evaluation.part), DecideConfig().folds
+        folds = make_folds(targets, groups, count) if evaluation.folds is None else evaluation.folds
     except UsageError:
         return []
     return operating_curve(targets, evaluation.probs, evaluation.decisions, folds=folds)

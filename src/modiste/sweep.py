@@ -136,7 +136,7 @@ def merged(sweeps: Sequence[Sweep]) -> Sweep:
         for parts in ([one.hits for one in sweeps], [one.said for one in sweeps])
     )
     probs = probs[order]
-    ends = _ends(probs)
+    ends = run_ends(probs)
     positives, known = sum(one.positives for one in sweeps), sum(one.known for one in sweeps)
     return Sweep(probs[ends], hits[ends], said[ends], positives, known)
 
@@ -189,15 +189,24 @@ def check_probs(targets: np.ndarray, probs: np.ndarray, labels: LabelSet) -> Non
     _check((len(targets), len(labels)), targets, probs, f"arrays that belong to the label set '{labels.name}'")
 
 
+def check_range(probs: np.ndarray) -> None:
+    """Check probabilities of any shape.
+
+    Raises:
+        UsageError: one is nan or outside [0, 1].
+    """
+    if probs.size and not (probs.min() >= 0 and probs.max() <= 1):  # this form catches nan too
+        outside = probs[~((probs >= 0) & (probs <= 1))][0]
+        raise UsageError.expected("probabilities in [0, 1]", outside, "the sigmoid of the logits of a trained model")
+
+
 def _check(
     shape: tuple[int, ...], targets: np.ndarray, probs: np.ndarray, fix: str = "arrays of the same photos"
 ) -> None:
     if not shape == targets.shape == probs.shape:
         want = f"targets, probs and decisions of one shape (n{''.join(f', {size}' for size in shape[1:])})"
         raise UsageError.expected(want, f"{targets.shape} and {probs.shape}", fix)
-    if probs.size and not (probs.min() >= 0 and probs.max() <= 1):  # this form catches nan too
-        outside = probs[~((probs >= 0) & (probs <= 1))][0]
-        raise UsageError.expected("probabilities in [0, 1]", outside, "the sigmoid of the logits of a trained model")
+    check_range(probs)
 
 
 def _sweep(target: np.ndarray, prob: np.ndarray) -> Sweep:
@@ -215,7 +224,7 @@ def _sweep(target: np.ndarray, prob: np.ndarray) -> Sweep:
     keys = keys[::-1][:known]
     hits = np.cumsum(keys & 1, dtype=np.int64)
     keys >>= 1
-    ends = _ends(keys)
+    ends = run_ends(keys)
     probs, hits, said = keys[ends].view(prob.dtype), hits[ends], np.add(ends, 1, out=ends)
     return Sweep(probs, hits, said, int(hits[-1:].sum()), known)
 
@@ -228,8 +237,8 @@ def _columns(table: np.ndarray) -> np.ndarray:
     return columns
 
 
-def _ends(values: np.ndarray) -> np.ndarray:
-    """Position of the last of each run of equal values."""
+def run_ends(values: np.ndarray) -> np.ndarray:
+    """Position of the last of each run of equal values (n,), int64."""
     last = np.ones(len(values), bool)
     np.not_equal(values[1:], values[:-1], out=last[:-1])
     return np.flatnonzero(last)

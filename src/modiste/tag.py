@@ -41,7 +41,7 @@ def find_photos(arguments: Sequence[str], labels: LabelSet, config: DataConfig) 
         if path.is_file() and path.suffix.lower() in _MANIFESTS:
             manifest = Manifest.read(path, config, labels)
             ids += manifest.frame["id"].to_list()
-            paths += [manifest.photo(k) for k in range(len(manifest))]
+            paths += manifest.photos()
             continue
         found = _expand(argument)
         ids += [str(photo) for photo in found]

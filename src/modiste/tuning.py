@@ -115,7 +115,7 @@ def tune(
 def _origin(run: Run | BlendRun, config: DecideConfig, decision: Decision) -> dict[str, Any]:
     """What a decision was made of and when; it tells later whether that still holds."""
     return {
-        "model": run.key(),
+        "model": run.key,
         "thresholds": decision.digest,
         "calibration": config.calibration,
         "folds": config.folds,
@@ -146,7 +146,7 @@ def needs_tuning(run: Run | BlendRun) -> bool:
     """Whether the run's settings ask for a decision that is not there yet, or was made for other weights."""
     known = run.decision.provenance
     asked = Policy.parse(run.decide.policy) != run.decision.policy or run.decide.calibration != "none"
-    return known.get("model") != run.key() if known else asked
+    return known.get("model") != run.key if known else asked
 
 
 def settings(run: Run | BlendRun, policy: str | None, calibration: str | None) -> DecideConfig:
