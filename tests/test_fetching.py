@@ -25,8 +25,8 @@ from web import Web, answer
 
 from modiste import download, images
 from modiste.cli import app
-from modiste.config import FetchConfig
 from modiste.errors import ManifestError, RunError, StorageError, UsageError
+from modiste.fetch_config import FetchConfig
 from modiste.fetching import fetch
 from modiste.ledger import Ledger
 from modiste.listing import Listing

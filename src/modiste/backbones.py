@@ -30,7 +30,7 @@ def create_backbone(name: str, weights: str = "none") -> nn.Module:
     Args:
         name: any of `timm.list_models()`.
         weights: "hub" for timm's published weights, "none" for random ones, or a safetensors file in
-            timm's layout for this backbone, with or without its classifier.
+            timm's layout for this backbone, with or without its classifier; of a folder its `<name>.safetensors`.
 
     Raises:
         RecipeError: timm has no such backbone.
@@ -43,7 +43,8 @@ def create_backbone(name: str, weights: str = "none") -> nn.Module:
         return _from_hub(name)
     backbone = timm.create_model(name, pretrained=False, num_classes=0, global_pool="avg")
     if weights != "none":
-        load_weights(backbone, Path(weights))
+        path = Path(weights)
+        load_weights(backbone, path / f"{name}.safetensors" if path.is_dir() else path)
     return backbone
 
 

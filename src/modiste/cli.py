@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from modiste.answers import first_process
+from modiste.compare_commands import cache_app, compare
 from modiste.data_commands import check, split
 from modiste.decision_commands import blend, tune
 from modiste.errors import ModisteError, StorageError
@@ -42,8 +43,9 @@ def _root(
     pass
 
 
-for verb in (demo, fetch, check, split, train, evaluate, tune, blend, tag):
+for verb in (demo, fetch, check, split, train, compare, evaluate, tune, blend, tag):
     app.command()(verb)
+app.add_typer(cache_app, name="cache")
 
 
 def main() -> None:

@@ -13,17 +13,21 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from modiste.errors import RecipeError, UsageError
+from modiste.errors import RecipeError
+
+DEFAULT_VIEWS = 4  # of each photo where locked layers' features are kept: benchmarks/views.md
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 
 
-class _Frozen(BaseModel):
+class Frozen(BaseModel):
+    """Settings that can't be changed, with no key but those they name."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class DataConfig(_Frozen):
+class DataConfig(Frozen):
     """How to read a manifest; what is None is found by the rules in docs/manifest.md."""
 
     label_set: str | None = None  # "jd2018" or a TOML/JSON file; else made from the columns
@@ -40,14 +44,14 @@ class DataConfig(_Frozen):
     test_fraction: Fraction = 0.1  # likewise
 
 
-class ImageConfig(_Frozen):
+class ImageConfig(Frozen):
     """The square that the network sees."""
 
     size: Annotated[int, Field(ge=16, le=4096)] = 299  # pixels a side
     mode: Literal["stretch", "letterbox", "crop"] = "stretch"
 
 
-class AugmentConfig(_Frozen):
+class AugmentConfig(Frozen):
     """Online augmentation, drawn anew for each photo in each epoch; 0 turns a part off."""
 
     flip: Fraction = 0.5  # probability of a horizontal flip
@@ -58,9 +62,10 @@ class AugmentConfig(_Frozen):
     crop_ratio: tuple[Positive, Positive] = (3 / 4, 4 / 3)  # and width / height
     color: Fraction = 0.0  # brightness, contrast, saturation: factors in 1 +- this
     mixup: Annotated[float, Field(ge=0)] = 0.0  # alpha of the Beta distribution
+    views: Annotated[int, Field(ge=1)] | None = None  # of each photo where layers are locked; see docs/cache.md
 
 
-class ModelConfig(_Frozen):
+class ModelConfig(Frozen):
     """Backbone -> global average pooling -> dropout -> one linear layer."""
 
     backbone: str = "inception_resnet_v2"  # any name of timm.list_models()
@@ -68,7 +73,7 @@ class ModelConfig(_Frozen):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
 
 
-class LossConfig(_Frozen):
+class LossConfig(Frozen):
     """Binary cross-entropy (paper, eq. 2-3) or the asymmetric loss (Ridnik et al. 2021, eq. 7)."""
 
     name: Literal["bce", "asymmetric"] = "bce"
@@ -79,7 +84,7 @@ class LossConfig(_Frozen):
     margin: Fraction = 0.05  # asymmetric only: probability shift of negatives
 
 
-class Stage(_Frozen):
+class Stage(Frozen):
     """One stretch of training with one learning rate and one set of unlocked layers."""
 
     name: str
@@ -95,7 +100,7 @@ class Stage(_Frozen):
     size: Annotated[int, Field(ge=16, le=4096)] | None = None  # photo side in this stage, else image.size
 
 
-class TrainConfig(_Frozen):
+class TrainConfig(Frozen):
     """How the stages run."""
 
     batch_size: Annotated[int, Field(ge=1)] = 96  # global: over all devices together
@@ -103,15 +108,16 @@ class TrainConfig(_Frozen):
     average: Annotated[float, Field(ge=0, lt=1)] = 0.0  # decay of the moving average of weights that is kept
     workers: Annotated[int, Field(ge=0)] = 1  # processes a device that decode and augment
     checkpoint_seconds: Positive = 60.0  # how much work a kill can cost
+    cache: Literal["auto", "pixels", "off"] = "auto"  # what is computed once: locked layers, decoded photos
 
 
-class EvaluateConfig(_Frozen):
+class EvaluateConfig(Frozen):
     """Test-time augmentation."""
 
     views: Literal["one", "flip", "flip+translate"] = "one"  # averaged in probability
 
 
-class DecideConfig(_Frozen):
+class DecideConfig(Frozen):
     """How probabilities become decisions, tuned on validation photos after training."""
 
     policy: str = "fixed:0.5"  # the paper's; fbeta:2, precision:0.9, recall:0.9, top:3; "+never-empty" behind it
@@ -119,42 +125,7 @@ class DecideConfig(_Frozen):
     folds: Annotated[int, Field(ge=3, le=100)] = 5  # photos of one are judged by what the others tuned
 
 
-class FetchConfig(_Frozen):
-    """How photos are fetched."""
-
-    size: Annotated[int, Field(ge=16)] | None = None  # pixels of the shorter side after shrinking; None keeps the file
-    output: Literal["files", "webdataset", "parquet"] = "files"
-    shard_size: Annotated[int, Field(ge=1)] = 1000  # photos in one tar or Parquet file
-    workers: Annotated[int, Field(ge=1)] = 64  # requests at once, over all hosts
-    per_host: Annotated[int, Field(ge=1)] = 16  # requests at once to one host
-    rate: Positive | None = None  # requests a second to one host
-    connect_timeout: Positive = 10.0  # seconds to open a connection
-    read_timeout: Positive = 20.0  # seconds without a byte
-    total_timeout: Positive = 60.0  # seconds for one attempt, redirects included
-    retries: Annotated[int, Field(ge=0)] = 3  # further attempts after a failure that may heal
-    redirects: Annotated[int, Field(ge=0)] = 5
-    max_bytes: Annotated[int, Field(ge=1)] = 30_000_000  # of one photo's file
-    allow_private: bool = False  # fetch from loopback, private and link-local addresses
-    ignore_opt_out: bool = False  # fetch what its server asks not to be used for AI
-    user_agent: Annotated[str, Field(pattern=r"^[\x20-\x7e]+$")] = "modiste"
-
-    @classmethod
-    def of(cls, settings: Mapping[str, Any]) -> Self:
-        """From plain data, in which None stands for the default.
-
-        Raises:
-            UsageError: a value that can't be.
-        """
-        try:
-            return cls.model_validate({key: value for key, value in settings.items() if value is not None})
-        except ValidationError as error:
-            first = error.errors()[0]
-            option = "--" + str(first["loc"][0]).replace("_", "-")
-            fix = "a value from modiste fetch --help"
-            raise UsageError.expected(f"{option} to be valid", f"{first['input']!r} ({first['msg']})", fix) from None
-
-
-class Recipe(_Frozen):
+class Recipe(Frozen):
     """A whole run as a value.
 
     Raises:
@@ -220,12 +191,12 @@ class Recipe(_Frozen):
     def to_toml(self) -> str:
         """The recipe as TOML, every value written out; `read` gives the same recipe back."""
         data = self.model_dump(mode="json", exclude_none=True)
-        lines = [f"{key} = {_toml(value)}" for key, value in data.items() if not isinstance(value, dict | list)]
+        lines = [f"{key} = {toml(value)}" for key, value in data.items() if not isinstance(value, dict | list)]
         for key, value in data.items():
             tables = [(f"[{key}]", value)] if isinstance(value, dict) else []
             tables += [(f"[[{key}]]", item) for item in value] if isinstance(value, list) else []
             for head, table in tables:
-                lines += ["", head, *(f"{k} = {_toml(v)}" for k, v in table.items())]
+                lines += ["", head, *(f"{k} = {toml(v)}" for k, v in table.items())]
         return "\n".join(lines) + "\n"
 
 
@@ -265,14 +236,15 @@ def _value(text: str) -> Any:
         return text
 
 
-def _toml(value: Any) -> str:
+def toml(value: Any) -> str:
+    """A plain value as TOML."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
         escaped = value.replace("\\", "\\\\").replace('"', '\\"')
         return '"' + "".join(c if c >= " " and c != "\x7f" else f"\\u{ord(c):04x}" for c in escaped) + '"'
     if isinstance(value, list):
-        return "[" + ", ".join(map(_toml, value)) + "]"
+        return "[" + ", ".join(map(toml, value)) + "]"
     return repr(value)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -20,11 +21,38 @@ from modiste.config import Recipe
 from modiste.errors import PhotoError
 from modiste.labels import UNKNOWN
 from modiste.manifest import Manifest
+from modiste.rows import Rows
 
 Key = tuple[int, int]  # epoch and row
 Batch = tuple[Tensor, Tensor] | PhotoError
 
-_AUGMENT, _MIXUP, _ORDER = 0, 1, 2  # streams of random numbers of one seed and epoch
+_AUGMENT, _MIXUP, _ORDER, _TURN = 0, 1, 2, 3  # streams of random numbers of one seed and epoch
+
+
+@dataclass(frozen=True)
+class ViewPlan:
+    """A fixed number of augmented views of each photo, shown in turn.
+
+    A view is a function of the photo's content and the view's number, so runs of any seed, split or fold share it;
+    which view a photo begins with is a function of the seed.
+    """
+
+    count: int
+    digests: np.ndarray  # (n,) uint64, from cache.digests
+    turns: np.ndarray  # (n,) int64, where each photo's round begins
+
+    @classmethod
+    def make(cls, count: int, digests: np.ndarray, seed: int) -> ViewPlan:
+        """The plan of a run's seed."""
+        return cls(count, digests, generator(seed, 0, 0, _TURN).integers(0, count, len(digests)))
+
+    def view(self, epoch: int, row: int) -> int:
+        """Number of the view that an epoch shows."""
+        return int(epoch + self.turns[row]) % self.count
+
+    def rng(self, view: int, row: int) -> np.random.Generator:
+        """Random numbers of a view."""
+        return generator(0, view, int(self.digests[row]), _AUGMENT)
 
 
 class TrainingPhotos(Dataset):
@@ -32,15 +60,31 @@ class TrainingPhotos(Dataset):
 
     A photo that can't be read is returned as its PhotoError, because an exception that crosses from a
     worker process loses its class and its one sentence.
+
+    Args:
+        manifest: the photos.
+        recipe: how they are augmented, and the seed.
+        size: pixels a side of what is given.
+        views: a fixed number of views of each photo; None draws a fresh one in each epoch.
+        kept: the photos as `read` gives them, in the manifest's order; None reads the files.
     """
 
-    def __init__(self, manifest: Manifest, recipe: Recipe, size: int) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        recipe: Recipe,
+        size: int,
+        *,
+        views: ViewPlan | None = None,
+        kept: Rows | None = None,
+    ) -> None:
+        self.manifest = manifest
         self.paths = [str(manifest.photo(k)) for k in range(len(manifest))]
         self.targets = np.where(manifest.targets == UNKNOWN, np.nan, manifest.targets).astype(np.float32)
         self.recipe = recipe
         self.size = size
-        # Decode at least so large that the smallest crop still has `size` pixels a side.
-        self.target = math.ceil(size / math.sqrt(recipe.augment.crop_scale[0]))
+        self.views = views
+        self.kept = kept
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -63,9 +107,35 @@ class TrainingPhotos(Dataset):
         return mixup(photo, targets, self._augmented(epoch, other), self.targets[other], share)
 
     def _augmented(self, epoch: int, row: int) -> np.ndarray:
-        rng = generator(self.recipe.seed, epoch, row, _AUGMENT)
-        photo = images.read(self.paths[row], target=self.target)
+        if self.views is not None:
+            return self.view(self.views.view(epoch, row), row)
+        return self._drawn(row, generator(self.recipe.seed, epoch, row, _AUGMENT))
+
+    def view(self, view: int, row: int) -> np.ndarray:
+        """One of the fixed views, (size, size, 3) uint8.
+
+        Raises:
+            PhotoError: the photo can't be read.
+        """
+        assert self.views is not None
+        return self._drawn(row, self.views.rng(view, row))
+
+    def _drawn(self, row: int, rng: np.random.Generator) -> np.ndarray:
+        photo = read(self.paths[row], self.recipe, self.size) if self.kept is None else self.kept[row]
         return augment(photo, self.size, self.recipe.image.mode, self.recipe.augment, rng)
+
+
+def read(path: str, recipe: Recipe, size: int) -> np.ndarray:
+    """A photo as augmentation takes it: (height, width, 3) uint8, already of the final size where no crop is drawn.
+
+    Raises:
+        PhotoError: it can't be read.
+    """
+    smallest = recipe.augment.crop_scale[0]
+    if recipe.augment.crop_scale == (1.0, 1.0):
+        return images.load(path, size, recipe.image.mode)
+    # Decode at least so large that the smallest crop still has `size` pixels a side.
+    return images.read(path, target=math.ceil(size / math.sqrt(smallest)))
 
 
 def global_batches(photos: int, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:

@@ -23,8 +23,8 @@ from typing import IO, Any, NamedTuple
 import aiohttp
 from yarl import URL
 
-from modiste.config import FetchConfig
 from modiste.errors import StorageError
+from modiste.fetch_config import FetchConfig
 from modiste.storage import not_written
 
 _IN_MEMORY = 1 << 20  # bytes of a body; the rest goes to disk, so that many large ones at once don't fill the memory

@@ -118,7 +118,7 @@ def judge(run: Run | BlendRun, split: str, said: Predictions, decision: Decision
     everyone = Predicted(np.full_like(said.raw, np.nan), np.zeros(said.raw.shape, np.int8))
     everyone.probs[read] = decided.probs
     predictions.write(run, split, said, everyone)
-    base = run.manifest().part("train").prevalence
+    base = _prevalence(run.manifest())
     scores = score(part.targets, decided.probs, decided.decisions, run.labels, base)
     draws = replicate(part.targets, decided.probs, decided.decisions, run.labels, groups=group_numbers(part))
     failed = {name: error for name, error in zip(said.photos(), said.errors, strict=True) if error is not None}
@@ -157,6 +157,11 @@ def compared(one: Evaluation, other: Evaluation, name: str, other_name: str) -> 
         }
         for each in found
     ]
+
+
+def _prevalence(manifest: Manifest) -> np.ndarray:
+    """Of the labels among training photos; an ensemble of folds has trained on its validation photos."""
+    return manifest.part("train" if "train" in manifest.parts else "val").prevalence
 
 
 def tuning_folds(decision: Decision, part: Manifest) -> np.ndarray | None:

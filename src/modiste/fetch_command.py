@@ -84,7 +84,7 @@ def _fetch(
     as_json: bool,
 ) -> None:
     """Fetch and show it; `source` is a list, its column of URLs and its column of ids."""
-    from modiste.config import FetchConfig
+    from modiste.fetch_config import FetchConfig
     from modiste.fetching import fetch as fetch_photos
     from modiste.listing import Listing
     from modiste.terminal import console, fetching, print_fetched

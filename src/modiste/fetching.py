@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from modiste.config import FetchConfig
 from modiste.download import Body, Failure, check_url, download, session
 from modiste.errors import ManifestError, PhotoError, UsageError
+from modiste.fetch_config import FetchConfig
 from modiste.fetched import DUPLICATE, MANIFEST, WAITING, Summary, write_fetched
 from modiste.hosts import Hosts
 from modiste.ledger import Ledger, Outcome

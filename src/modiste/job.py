@@ -6,8 +6,10 @@ import copy
 import os
 import time
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 
 from modiste import torchvision_ops  # noqa: F401  before lightning_fabric
@@ -17,6 +19,7 @@ from lightning_fabric import Fabric
 
 from modiste.bundle import Run
 from modiste.config import Recipe
+from modiste.cuts import Cutter
 from modiste.errors import ManifestError, PhotoError, TrainingError, UsageError
 from modiste.labels import UNKNOWN
 from modiste.losses import Loss, make_loss
@@ -24,6 +27,7 @@ from modiste.manifest import Manifest
 from modiste.memory import keep_freed_memory
 from modiste.model import Tagger
 from modiste.monitor import Monitor, Row
+from modiste.plots import plot_history
 
 
 @dataclass
@@ -53,7 +57,15 @@ class Job:
     monitor: Monitor
     at: Position
     optimizer_state: dict[str, Any] | None = None
+    best_weights: dict[str, torch.Tensor] | None = None  # those of the best epoch, where not written yet
+    told: int = 0  # epochs that the history on disk tells of
+    digests: dict[str, np.ndarray] = field(default_factory=dict)  # of the photos of a part, from cache.digests
     saved: float = field(default_factory=time.monotonic)
+
+    @cached_property
+    def cutter(self) -> Cutter:
+        """Cuts the network where its locks end."""
+        return Cutter(self.model)
 
     @property
     def recipe(self) -> Recipe:
@@ -105,10 +117,21 @@ def make_job(fabric: Fabric, run: Run, parts: dict[str, Manifest], model: Tagger
 
 
 def save(job: Job, optimizer: torch.optim.Optimizer | None) -> None:
-    """Write a checkpoint of all that the next step needs; `optimizer` is None between stages."""
+    """Write the best weights, the history and a checkpoint of all that the next step needs.
+
+    A kill between the files costs nothing: the checkpoint comes last, and what follows from it writes the same again.
+    `optimizer` is None between stages.
+    """
     job.saved = time.monotonic()
     if not job.fabric.is_global_zero:
         return
+    if job.best_weights is not None:
+        job.run.write_weights(job.best_weights)
+        job.best_weights = None
+    if len(job.at.history) > job.told:
+        job.told = len(job.at.history)
+        job.run.write_history(job.at.history)
+        plot_history(job.at.history, job.run.folder / "curves.png")
     job.run.write_checkpoint(
         {
             "position": asdict(job.at),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal, Self
 
@@ -62,8 +63,7 @@ class Tagger(nn.Module):
 
     def forward(self, photos: Tensor) -> Tensor:
         """(n, 3, size, size) uint8 or float RGB in [0, 255] -> (n, labels) logits."""
-        normalised = (photos.to(self.mean.dtype) - self.mean) / self.std
-        features = self.backbone(normalised.contiguous(memory_format=torch.channels_last))
+        features = self.backbone(normalise(photos, self.mean, self.std))
         logits: Tensor = self.head(self.dropout(features))
         return logits
 
@@ -76,22 +76,30 @@ class Tagger(nn.Module):
         Raises:
             RecipeError: the backbone has fewer groups than asked for.
         """
-        groups = coarse_groups(self.backbone)
-        if isinstance(what, int) and what > len(groups):
-            raise RecipeError.expected(
-                f"stage.unlock to be at most the backbone's {len(groups)} groups", what, "a smaller number or 'all'"
-            )
-        count = what if isinstance(what, int) else {"none": 0, "all": len(groups)}[what]
-        unlocked = {name for group in groups[len(groups) - count :] for name in group}
+        unlocked = self.unlocked(what)
         for name, parameter in self.backbone.named_parameters():
             parameter.requires_grad = name in unlocked
-        self._frozen = count == 0
+        self._frozen = not unlocked
         self._locked_norms = [
             module
             for module in self.backbone.modules()
             if isinstance(module, _BatchNorm) and (statistics == "locked" or _is_locked(module, what))
         ]
         self.train(self.training)
+
+    def unlocked(self, what: Unlock) -> set[str]:
+        """Names of the backbone's parameters that train where `what` is unlocked.
+
+        Raises:
+            RecipeError: the backbone has fewer groups than asked for.
+        """
+        groups = coarse_groups(self.backbone)
+        if isinstance(what, int) and what > len(groups):
+            raise RecipeError.expected(
+                f"stage.unlock to be at most the backbone's {len(groups)} groups", what, "a smaller number or 'all'"
+            )
+        count = what if isinstance(what, int) else {"none": 0, "all": len(groups)}[what]
+        return {name for group in groups[len(groups) - count :] for name in group}
 
     def train(self, mode: bool = True) -> Self:
         """Switch mode; what is locked stays in eval mode."""
@@ -104,6 +112,16 @@ class Tagger(nn.Module):
 
     _frozen = False
     _locked_norms: list[nn.Module] = []  # noqa: RUF012  replaced as a whole by unlock()
+
+
+def normalise(photos: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """(n, 3, size, size) uint8 or float RGB in [0, 255] -> what the backbone takes, in the dtype of `mean`."""
+    return ((photos.to(mean.dtype) - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+def groups_unlocked(unlock: Unlock) -> float:
+    """How many of the last groups are unlocked, to compare locks by; infinite where all are."""
+    return unlock if isinstance(unlock, int) else {"none": 0, "all": math.inf}[unlock]
 
 
 def _is_locked(module: nn.Module, what: Unlock) -> bool:

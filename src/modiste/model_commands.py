@@ -13,6 +13,8 @@ import typer
 from modiste.answers import first_process, name_failures, print_json
 from modiste.errors import UsageError
 from modiste.options import (
+    Accelerator,
+    Assign,
     Delimiter,
     Fold,
     FoldColumn,
@@ -21,10 +23,16 @@ from modiste.options import (
     Json,
     LabelFile,
     Labels,
+    NoCache,
+    Output,
+    PhotoList,
+    RecipeName,
+    Resume,
     Root,
     SplitColumn,
     Thresholds,
     Views,
+    Weights,
     assignments,
     data_assignments,
     data_config,
@@ -40,20 +48,18 @@ if TYPE_CHECKING:
 
 
 def train(
-    manifest: Annotated[
-        Path | None, typer.Argument(help="Table, folder of class folders, or list of photos and labels.")
-    ] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Run folder to make.")] = None,
-    recipe: Annotated[str, typer.Option(help="A recipe that comes with modiste, or a TOML file.")] = "quick",
-    resume: Annotated[Path | None, typer.Option(help="Run folder to go on with.")] = None,
+    manifest: PhotoList = None,
+    output: Output = None,
+    recipe: RecipeName = "quick",
+    resume: Resume = None,
     backbone: Annotated[str | None, typer.Option(help="Any timm model.")] = None,
-    weights: Annotated[str | None, typer.Option(help="'hub', 'none' or a safetensors file.")] = None,
+    weights: Weights = None,
     seed: Annotated[int | None, typer.Option(help="Of splits, augmentation and dropout.")] = None,
-    assign: Annotated[
-        list[str] | None, typer.Option("--set", help="Any recipe key: train.batch_size=32, stages.0.lr=1e-4.")
-    ] = None,
+    assign: Assign = None,
     devices: Annotated[int | None, typer.Option(min=1, help="Processes; the global batch stays.")] = None,
-    accelerator: Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Kind of device.")] = "auto",
+    accelerator: Accelerator = "auto",
+    no_cache: NoCache = False,
+    folds: Annotated[int | None, typer.Option(min=2, help="Train a run for each of so many folds, and blend.")] = None,
     labels: Labels = None,
     label_set: LabelFile = None,
     delimiter: Delimiter = None,
@@ -68,13 +74,16 @@ def train(
     """Train a run from a manifest of labelled photos, then tune and score it on its validation photos.
 
     Splits are taken from the manifest or made: stratified over labels, grouped, by seed.
-    A killed run goes on with `--resume RUN` and ends with the same numbers.
+    A killed run goes on with `--resume RUN` and ends with the same numbers. What locked layers say of the photos
+    is computed once and kept (modiste cache). With `--folds 5` there are five runs and an ensemble of them.
 
     Examples:
 
         modiste train photos.csv -o runs/coat
 
         modiste train photos.csv -o runs/paper --recipe jd2018 --devices 3
+
+        modiste train photos.csv -o runs/folds --folds 5
 
         modiste train --resume runs/paper
     """
@@ -90,15 +99,28 @@ def train(
         fold=fold,
         root=root,
     )
-    changes = assignments({"model.backbone": backbone, "model.weights": weights, "seed": seed}) + data + (assign or [])
-    if resume is not None and (changes or output or recipe != "quick"):
+    off = "off" if no_cache else None
+    settings = {"model.backbone": backbone, "model.weights": weights, "seed": seed, "train.cache": off}
+    changes = assignments(settings) + data + (assign or [])
+    if resume is not None and (changes or output or folds or recipe != "quick"):
         raise UsageError.expected("--resume RUN alone", "settings beside it", "a new run with -o")
-    from modiste.flows import begin, go_on
-
-    on = (devices, accelerator)
-    run = go_on(folder, on) if manifest is None else begin(folder, manifest, recipe, changes, on)
+    run = _trained(folder, manifest, (recipe, changes, folds), (devices, accelerator))
     if first_process():
         finish(run, _judged(run), as_json=as_json)
+
+
+def _trained(
+    folder: Path, manifest: Path | None, how: tuple[str, list[str], int | None], on: tuple[int | None, str]
+) -> Run | BlendRun:
+    """Train a new run, or one a fold, or go on where there is no manifest."""
+    from modiste.flows import begin, go_on
+
+    recipe, changes, folds = how
+    if folds is not None and on[0] is not None:
+        raise UsageError.expected("--folds on one device", f"--devices {on[0]}", "one of the two")
+    if manifest is None:
+        return go_on(folder, on)
+    return begin(folder, manifest, recipe, changes, on=on, folds=folds)
 
 
 def evaluate(
@@ -232,12 +254,13 @@ def demo(
         console.print(line)
 
 
-def _judged(run: Run) -> Evaluation:
+def _judged(run: Run | BlendRun) -> Evaluation:
     """Tune a trained run as its recipe says, and score it on its validation photos."""
+    from modiste.bundle import Run
     from modiste.terminal import console, counting
     from modiste.tuning import needs_tuning, tune
 
-    if not needs_tuning(run):
+    if isinstance(run, Run) and not needs_tuning(run):
         return _evaluated(run, "val")
     try:
         with counting("tuning on val") as progress:
@@ -250,7 +273,7 @@ def _judged(run: Run) -> Evaluation:
     return tuned.evaluation
 
 
-def _evaluated(run: Run, split: str) -> Evaluation:
+def _evaluated(run: Run | BlendRun, split: str) -> Evaluation:
     from modiste.evaluation import evaluate as measure
     from modiste.terminal import counting
 

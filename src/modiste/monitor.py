@@ -21,6 +21,12 @@ class Monitor:
     def epoch(self, row: Row) -> None:
         """An epoch has ended and been validated."""
 
+    def caching(self, done: int, total: int) -> None:
+        """Photos are being computed or decoded beforehand: how many are done, and how many there are."""
+
+    def note(self, words: str) -> None:
+        """A sentence that a person should read."""
+
     def end(self) -> None:
         """Training has ended, well or not."""
 
@@ -45,6 +51,16 @@ class Monitors(Monitor):
         """Tell all."""
         for monitor in self.monitors:
             monitor.epoch(row)
+
+    def caching(self, done: int, total: int) -> None:
+        """Tell all."""
+        for monitor in self.monitors:
+            monitor.caching(done, total)
+
+    def note(self, words: str) -> None:
+        """Tell all."""
+        for monitor in self.monitors:
+            monitor.note(words)
 
     def end(self) -> None:
         """Tell all."""

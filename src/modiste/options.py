@@ -13,6 +13,19 @@ from modiste.errors import UsageError
 if TYPE_CHECKING:
     from modiste.config import DataConfig
 
+PhotoList = Annotated[Path | None, typer.Argument(help="Table, folder of class folders, or list of photos and labels.")]
+Output = Annotated[Path | None, typer.Option("-o", "--output", help="Folder to make.")]
+Resume = Annotated[Path | None, typer.Option(help="Folder to go on with, alone.")]
+RecipeName = Annotated[str, typer.Option(help="A recipe that comes with modiste, or a TOML file.")]
+Weights = Annotated[
+    str | None,
+    typer.Option(help="'hub', 'none', a safetensors file, or a folder of BACKBONE.safetensors. Default: the recipe's."),
+]
+Assign = Annotated[
+    list[str] | None, typer.Option("--set", help="Any recipe key: train.batch_size=32, stages.0.lr=1e-4.")
+]
+Accelerator = Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Kind of device.")]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Train from pixels, and keep nothing beside the run.")]
 _DATA = "Reading the manifest"
 Labels = Annotated[str | None, typer.Option("--labels", help="Label columns, comma separated.", rich_help_panel=_DATA)]
 LabelFile = Annotated[

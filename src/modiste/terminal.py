@@ -15,6 +15,7 @@ from rich.progress import (
     Progress,
     ProgressColumn,
     Task,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:  # need torch, or the network
     from modiste.evaluation import Evaluation
     from modiste.fetched import Summary
     from modiste.fetching import FetchState
+    from modiste.standings import Standings
     from modiste.tuning import Tuned
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -107,6 +109,7 @@ class TerminalMonitor(Monitor):
         self.epochs = epochs
         self.bar = _bar()
         self.task = self.bar.add_task("training", total=steps, completed=step, words="", photos=1)
+        self.cached: TaskID | None = None
         self.bar.start()
         if step:
             console.print(f"going on after step {step} of {steps}")
@@ -123,6 +126,16 @@ class TerminalMonitor(Monitor):
             f"val loss {row['val_loss']:.4f}  val mAP {row['val_map']:.4f}  "
             f"{row['photos_per_second']:.1f} photos/s  {row['seconds']:.0f} s",
         )
+
+    def caching(self, done: int, total: int) -> None:
+        """Show a second bar while photos are computed beforehand."""
+        if self.cached is None or self.bar.tasks[-1].finished:
+            self.cached = self.bar.add_task("computing once", total=total, words="")
+        self.bar.update(self.cached, completed=done, total=total, visible=done < total)
+
+    def note(self, words: str) -> None:
+        """Leave a line above the bar."""
+        console.print(words)
 
     def end(self) -> None:
         """Take the bar away."""
@@ -159,6 +172,19 @@ def print_fetched(summary: Summary) -> None:
         print_table(title, ["failure", "photos", "for example"], rows)
     else:
         print_words(title)
+
+
+def print_standings(found: Standings) -> None:
+    """The table of a comparison, and what it says, on stdout."""
+    columns = ["candidate", "val mAP", "test mAP", "macro F2", "behind", "s", "ms"]
+    rows = []
+    for one in found.ranked:
+        means, behind = (one.val_map, one.scores["map"], one.scores["macro.f2"]), found.behind(one.candidate)
+        gap = "" if behind is None else f"{behind.value:.3f}\n{behind.interval.low:.3f} to {behind.interval.high:.3f}"
+        spreads = [f"{mean.mean:.3f}\n± {mean.sd:.3f}" for mean in means]
+        rows.append([one.candidate, *spreads, gap, f"{one.seconds:,.0f}", f"{one.ms_a_photo:.1f}"])
+    print_table("± spread over seeds; behind the leader in test mAP; s to train; ms to tag a photo", columns, rows)
+    print_words(found.sentence)
 
 
 def print_words(words: str) -> None:

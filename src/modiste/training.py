@@ -23,16 +23,15 @@ from lightning_fabric import Fabric
 
 from modiste.bundle import Run
 from modiste.config import Recipe, Stage
-from modiste.dataset import TrainingPhotos, global_batches, make_loader, steps_an_epoch
+from modiste.dataset import global_batches, steps_an_epoch
 from modiste.errors import PhotoError, RunError, TrainingError
 from modiste.job import Job, Position, check_batch, make_fabric, make_job, raise_together, save, trainable_parts
 from modiste.manifest import Manifest
 from modiste.metrics import mean_average_precision, mean_log_loss
-from modiste.model import Tagger, forward_function
+from modiste.model import Tagger
 from modiste.monitor import Monitor, Row
 from modiste.optim import learning_rate, make_optimizer, set_learning_rate
-from modiste.plots import plot_history
-from modiste.predict import Predictor
+from modiste.sources import Source, make_source
 from modiste.storage import remove_unfinished
 
 
@@ -124,39 +123,37 @@ def _run(job: Job) -> Run:
 
 def _run_stage(job: Job, stage: Stage) -> None:
     job.model.unlock(stage.unlock, stage.batch_statistics)
+    source = make_source(job, job.at.stage)
     optimizer = make_optimizer(stage, job.model.parameters())
-    network, optimizer = job.fabric.setup(job.model, optimizer)
+    network, optimizer = job.fabric.setup(source.network, optimizer)
     if job.optimizer_state is not None:  # after setup, which may change the parameters' dtype
         optimizer.load_state_dict(job.optimizer_state)
         job.optimizer_state = None
-    photos = TrainingPhotos(job.parts["train"], job.recipe, stage.size or job.recipe.image.size)
     while job.at.epoch < stage.epochs:
-        lr = _run_epoch(job, stage, photos, network, optimizer)
-        _validate(job, stage, lr)
+        lr = _run_epoch(job, stage, source, network, optimizer)
+        _validate(job, stage, source, lr)
         job.at = replace(job.at, epoch=job.at.epoch + 1, step=0, loss=0.0, known=0.0, seconds=0.0)
-        if job.at.epoch == stage.epochs:
-            job.at = replace(job.at, stage=job.at.stage + 1, epoch=0)
-            save(job, None)
-            return
-        save(job, optimizer)
+        if job.at.epoch < stage.epochs and time.monotonic() - job.saved > job.recipe.train.checkpoint_seconds / 2:
+            save(job, optimizer)  # half the time: the end of an epoch is the best moment
+    job.at = replace(job.at, stage=job.at.stage + 1, epoch=0)
+    save(job, None)
 
 
-def _run_epoch(
-    job: Job, stage: Stage, photos: TrainingPhotos, network: nn.Module, optimizer: torch.optim.Optimizer
-) -> float:
+def _run_epoch(job: Job, stage: Stage, source: Source, network: nn.Module, optimizer: torch.optim.Optimizer) -> float:
     recipe, at, fabric = job.recipe, job.at, job.fabric
     epoch = len(at.history)  # of the whole run
-    batches = global_batches(len(photos), recipe.train.batch_size, recipe.seed, epoch)
+    batches = global_batches(len(job.parts["train"]), recipe.train.batch_size, recipe.seed, epoch)
     mine = [batch[fabric.global_rank :: fabric.world_size] for batch in batches[at.step :]]
     earlier, began = at.seconds, time.monotonic()
     job.model.train()
-    for batch in make_loader(photos, epoch, mine, recipe.train.workers):
+    for batch in source.batches(epoch, mine):
         raise_together(fabric, batch if isinstance(batch, PhotoError) else None)
+        assert not isinstance(batch, PhotoError)
         lr = learning_rate(stage, at.epoch * len(batches) + at.step, stage.epochs * len(batches))
         set_learning_rate(optimizer, lr)
         _seed_step(recipe.seed, epoch * len(batches) + at.step, fabric.global_rank)
-        pixels, targets = (tensor.to(fabric.device, non_blocking=True) for tensor in batch)
-        loss, known = job.loss(network(pixels), targets)
+        *inputs, targets = (tensor.to(fabric.device, non_blocking=True) for tensor in batch)
+        loss, known = job.loss(network(*inputs), targets)
         total_loss, total = fabric.all_reduce(torch.stack([loss.detach().float(), known.float()]), reduce_op="sum")
         mean = float(total_loss / total.clamp(min=1))
         _check_loss(mean, stage, at)
@@ -185,12 +182,12 @@ def _follow(job: Job, step: int) -> None:
             kept.copy_(now)
 
 
-def _validate(job: Job, stage: Stage, lr: float) -> None:
+def _validate(job: Job, stage: Stage, source: Source, lr: float) -> None:
     at, part = job.at, job.parts["val"]
     if job.fabric.world_size > 1:  # batch statistics are each process's own; the first one's are kept
         for buffer in job.best_model.buffers():
             torch.distributed.broadcast(buffer, 0)
-    probs = _probs(job, part)
+    probs = _probs(job, source)
     map_ = mean_average_precision(part.targets, probs, part.labels).value
     epoch = len(at.history)
     row: Row = {
@@ -206,26 +203,22 @@ def _validate(job: Job, stage: Stage, lr: float) -> None:
         "seconds": at.seconds,
     }
     at.history.append(row)
-    if job.fabric.is_global_zero:
-        if epoch == 0 or map_ > at.best:  # the first, so that there are weights even where mAP is nan
-            job.run.write_weights(job.best_model.state_dict())
-        job.run.write_history(at.history)
-        plot_history(at.history, job.run.folder / "curves.png")
+    if epoch == 0 or map_ > at.best:  # the first, so that there are weights even where mAP is nan
+        job.best_weights = {name: tensor.detach().clone() for name, tensor in job.best_model.state_dict().items()}
     at.best = float(np.fmax(at.best, map_))
     job.monitor.epoch(row)
 
 
-def _probs(job: Job, part: Manifest) -> np.ndarray:
-    """Probabilities (n, labels) of a part; each process takes every world_size-th photo."""
+def _probs(job: Job, source: Source) -> np.ndarray:
+    """Probabilities (n, labels) of the validation photos; each process takes every world_size-th."""
     rank, world = job.fabric.global_rank, job.fabric.world_size
-    recipe = job.recipe
+    part = job.parts["val"]
     job.best_model.eval()
-    predictor = Predictor(forward_function(job.best_model), part.labels, recipe.image, job.run.decision, readers=2)
     mine = np.full((-(-len(part) // world), len(part.labels)), np.nan, dtype=np.float32)
     error = None
-    for k, said in enumerate(predictor.raw(part.photo(row) for row in range(rank, len(part), world))):
-        mine[k] = said.probs
-        error = error or (said.error and PhotoError(said.error)) or None
+    for k, (probs, why) in enumerate(source.probs(range(rank, len(part), world))):
+        mine[k] = probs
+        error = error or (why and PhotoError(why)) or None
     raise_together(job.fabric, error)
     gathered: Any = job.fabric.all_gather(torch.from_numpy(mine))
     everyone: np.ndarray = gathered.cpu().numpy().reshape(world, *mine.shape)

@@ -1,0 +1,71 @@
+"""What computes the locked part: the fastest engine at hand.
+
+On a CPU that is ONNX Runtime, on a graph exported once (1.4 to 1.5 times eager PyTorch on the paper's networks,
+benchmarks/recipe.md); exporting takes 5 to 20 seconds, so few photos go through PyTorch. On a GPU it is PyTorch in
+half precision.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable
+from importlib.util import find_spec
+
+import numpy as np
+import torch
+
+from modiste.cuts import Locked
+
+WORTH_EXPORTING = 1000  # photos and views: what ONNX Runtime saves on them repays the export
+
+Engine = Callable[[np.ndarray], list[np.ndarray]]  # (n, 3, size, size) uint8 -> float16 tensors (n, ...)
+
+
+def make_engine(part: Locked, size: int, photos: int, device: torch.device) -> Engine:
+    """A function from pixels to the boundary's tensors.
+
+    Args:
+        part: what is locked; it is put into eval mode.
+        size: pixels a side.
+        photos: how many photos and views are to be computed.
+        device: where `part` lies.
+    """
+    part.eval()
+    exporting = all(find_spec(package) for package in ("onnx", "onnxscript", "onnxruntime"))
+    if device.type == "cpu" and photos >= WORTH_EXPORTING and exporting:
+        return _onnx_runtime(part, size)
+    return _pytorch(part, device)
+
+
+def _pytorch(part: Locked, device: torch.device) -> Engine:
+    def run(photos: np.ndarray) -> list[np.ndarray]:
+        pixels = torch.from_numpy(photos).to(device, non_blocking=True)
+        with torch.inference_mode(), torch.autocast(device.type, torch.float16, enabled=device.type == "cuda"):
+            return [tensor.half().cpu().numpy() for tensor in part(pixels)]
+
+    return run
+
+
+def _onnx_runtime(part: Locked, size: int) -> Engine:
+    import onnxruntime
+
+    photos = torch.zeros(2, 3, size, size, dtype=torch.uint8)
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")  # the exporter's own, about PyTorch's insides
+        logging.getLogger("onnxscript").setLevel(logging.ERROR)
+        batch = torch.export.Dim.DYNAMIC
+        program = torch.onnx.export(part, (photos,), dynamo=True, dynamic_shapes=(({0: batch}),), verbose=False)
+    assert program is not None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3  # errors only
+    session = onnxruntime.InferenceSession(
+        program.model_proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    name = session.get_inputs()[0].name
+
+    def run(photos: np.ndarray) -> list[np.ndarray]:
+        return [tensor.astype(np.float16) for tensor in session.run(None, {name: photos})]
+
+    return run

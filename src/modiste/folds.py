@@ -1,0 +1,117 @@
+"""Cross-validation: a run for each fold, and one ensemble of them, tuned on what each says of photos it never saw.
+
+folds.json            how many
+recipe.toml           the recipe of all
+manifest.parquet      photos, targets, test part and folds
+fold-0, fold-1, ...   a run each; its own fold validates, the others train
+ensemble              a blend folder: the mean of all runs, with the out-of-fold scores
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from modiste.blending import Blend
+from modiste.blends import BlendRun
+from modiste.bootstrap import Predicted
+from modiste.bundle import Run
+from modiste.config import DataConfig, Recipe
+from modiste.errors import ManifestError, RunError
+from modiste.job import make_fabric
+from modiste.labels import LabelSet
+from modiste.manifest import Manifest
+from modiste.monitor import Monitor
+from modiste.predictions import Predictions, fingerprint, write
+from modiste.scoring import predict_kept
+from modiste.storage import new_folder, write_text
+from modiste.training import resume, train
+
+FILE = "folds.json"
+
+
+def begin(folder: Path, recipe: Recipe, manifest: Manifest, count: int) -> None:
+    """Make the folder of a cross-validation, whole or not at all; folds that the manifest has are kept.
+
+    Args:
+        folder: where nothing is yet.
+        recipe: of all runs.
+        manifest: photos with targets; a test part is kept, or made by the recipe's `data.test_fraction`.
+        count: how many folds, at least 2.
+
+    Raises:
+        ManifestError: the manifest has another number of folds.
+        RunError: the folder exists.
+    """
+    data = recipe.data
+    manifest = manifest.with_split(0.0, data.test_fraction, recipe.seed, data.stratify_columns)
+    if "fold" not in manifest.frame.columns:
+        manifest = manifest.with_folds(count, recipe.seed, data.stratify_columns)
+    found = len({*manifest.frame["fold"].to_list()} - {-1})
+    if found != count:
+        raise ManifestError.expected(f"{count} folds in {manifest.source}", found, f"--folds {found}")
+    with new_folder(folder.absolute(), f"--resume {folder}, or another -o") as temporary:
+        write_text(temporary / FILE, json.dumps({"folds": count}) + "\n")
+        write_text(temporary / "recipe.toml", recipe.to_toml())
+        manifest.labels.write(temporary / "labels.json")
+        manifest.absolute().write(temporary / "manifest.parquet")
+
+
+def cross_validate(
+    folder: Path, *, accelerator: str = "auto", watch: Callable[[str], Monitor] = lambda _: Monitor()
+) -> BlendRun:
+    """Train what is missing of a cross-validation, and make its ensemble; the ensemble is still to be tuned.
+
+    Args:
+        folder: made by `begin`.
+        accelerator: as for `make_fabric`.
+        watch: gives for a run's title who is told of its training.
+
+    Raises:
+        RunError: the folder is no cross-validation.
+        The errors of `train`.
+    """
+    if not (folder / FILE).is_file():
+        raise RunError.expected(f"{folder} to be a cross-validation", f"no {FILE} in it", "modiste train --folds 5")
+    if (folder / "ensemble").is_dir():
+        return BlendRun.read(folder / "ensemble")
+    count = int(json.loads((folder / FILE).read_text(encoding="utf-8"))["folds"])
+    recipe = Recipe.read(folder / "recipe.toml")
+    manifest = Manifest.read(folder / "manifest.parquet", DataConfig(), LabelSet.read(folder / "labels.json"))
+    runs, monitors = [], []
+    for fold in range(count):
+        at, own = folder / f"fold-{fold}", recipe.replace([f"data.fold={fold}", "data.test_fraction=0"])
+        monitor, fabric = watch(f"fold {fold} of 0 to {count - 1}"), make_fabric(own, 1, accelerator)
+        if at.exists():
+            runs.append(resume(at, fabric=fabric, monitor=monitor))
+        else:
+            runs.append(train(own, manifest, at, fabric=fabric, monitor=monitor))
+        monitors.append(monitor)
+    with new_folder(folder.absolute() / "ensemble", "removing it") as temporary:
+        _assemble(temporary, manifest, runs, monitors)
+    return BlendRun.read(folder / "ensemble")
+
+
+def _assemble(folder: Path, manifest: Manifest, runs: list[Run], monitors: list[Monitor]) -> None:
+    """Write the ensemble, and what each run says of its own fold."""
+    folds = manifest.frame["fold"].to_numpy()
+    splits = np.where(folds >= 0, "val", manifest.parts)
+    whole = manifest.with_column("split", np.where(np.isin(splits, ("val", "test")), splits, "").tolist())
+    part = whole.part("val")
+    in_fold = part.frame["fold"].to_numpy()
+    raw = np.full((len(part), len(part.labels)), np.nan, np.float32)
+    errors: list[str | None] = [None] * len(part)
+    for fold, (run, monitor) in enumerate(zip(runs, monitors, strict=True)):
+        rows = np.flatnonzero(in_fold == fold)
+        said = predict_kept(run, part.select(rows), monitor.caching)
+        raw[rows] = said.raw
+        for row, error in zip(rows, said.errors, strict=True):
+            errors[row] = error
+    read = np.array([error is None for error in errors])
+    sentence = f"the mean of {len(runs)} folds; each photo is judged by the run that never saw it"
+    choice = {"split": "val", "photos": fingerprint(part.select(read)), "out_of_fold": True, "sentence": sentence}
+    made = BlendRun.write(folder, runs, whole, Blend.mean(len(runs)), choice)
+    write(made, "val", Predictions(part, raw, errors, made.views), Predicted(raw, np.zeros(raw.shape, np.int8)))
