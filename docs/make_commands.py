@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import types
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -29,11 +31,20 @@ Made by `make docs` from the command line itself. Results go to stdout; progress
 def page() -> str:
     """The whole page; the same on every terminal."""
     commands: Any = typer.main.get_command(app)
-    return HEAD + "".join(_section(name, command) for name, command in commands.commands.items())
+    return HEAD + "".join(_section(name, command) for name, command in _verbs(commands))
+
+
+def _verbs(group: Any, above: str = "") -> Iterator[tuple[str, Any]]:
+    """Every command with its name, those of groups too."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _verbs(command, f"{above}{name} ")
+        else:
+            yield f"{above}{name}", command
 
 
 def _section(name: str, command: Any) -> str:
-    values = get_type_hints(next(c.callback for c in app.registered_commands if c.callback.__name__ == name))
+    values = get_type_hints(inspect.unwrap(command.callback))
     arguments = [p for p in command.params if p.param_type_name == "argument"]
     options = [p for p in command.params if p.param_type_name == "option"]
     words = [p.name.upper() if p.required else f"[{p.name.upper()}]" for p in arguments]

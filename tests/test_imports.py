@@ -100,6 +100,7 @@ ORDER = [
     "flows",
     "options",
     "answers",
+    "results",
     "model_commands",
     "decision_commands",
     "compare_commands",

@@ -112,13 +112,25 @@ def pipeline(paths: list[str], targets: np.ndarray, batch: int) -> Any:
     return data.map(augment, num_parallel_calls=tf.data.AUTOTUNE, deterministic=False).prefetch(tf.data.AUTOTUNE)
 
 
-def build(network: str, labels: int) -> tuple[Any, list[Any]]:
+def settle(model: Any, photos: np.ndarray) -> None:
+    """Give each batch-norm the statistics of these photos, so that activations are as large as in trained networks."""
+    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    momentums = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    model(photos, training=True)
+    for norm, momentum in zip(norms, momentums, strict=True):
+        norm.momentum = momentum
+
+
+def build(network: str, photos: np.ndarray, labels: int) -> tuple[Any, list[Any]]:
     """The network and those of its layers that stage 2 unlocks."""
     name, last_locked, _ = NETWORKS[network]
     make = getattr(keras.applications, name)
     base = make(include_top=False, weights=None, input_shape=(SIZE, SIZE, 3), pooling="avg")
     dropped = keras.layers.Dropout(DROPOUT)(base.output)
     model = keras.Model(base.input, keras.layers.Dense(labels, activation="sigmoid")(dropped))
+    settle(model, photos)
     names = [layer.name for layer in base.layers]
     for layer in base.layers:
         layer.trainable = False
@@ -172,12 +184,12 @@ def main() -> None:
     keras.utils.set_random_seed(0)
     paths, targets = read_list(given.photos)
     data = pipeline(paths, targets, given.batch)
+    photos = next(iter(data))[0].numpy()[:16]
     if given.grid:
-        photos = np.concatenate([batch.numpy() for batch, _ in data])[:16]
         rows = np.concatenate([np.concatenate(photos[k : k + 4], axis=1) for k in range(0, len(photos) // 4 * 4, 4)])
         given.grid.write_bytes(tf.io.encode_png(tf.cast((rows + 1) * 127.5, tf.uint8)).numpy())
         return
-    model, last = build(given.network, targets.shape[1])
+    model, last = build(given.network, photos[:8], targets.shape[1])
     facts: dict[str, Any] = {
         "tool": "keras",
         "network": given.network,

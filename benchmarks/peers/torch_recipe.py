@@ -102,6 +102,18 @@ def augmentation(mean: tuple[float, ...], std: tuple[float, ...]) -> Any:
     )
 
 
+def settle(model: nn.Module, photos: Tensor) -> None:
+    """Give each batch-norm the statistics of these photos, so that activations are as large as in trained networks."""
+    norms = [(module, module.momentum) for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    model.train()
+    for norm, _ in norms:
+        norm.momentum = 1.0
+    with torch.no_grad():
+        model(photos)
+    for norm, momentum in norms:
+        norm.momentum = momentum
+
+
 def lock(model: nn.Module, unlocked: bool) -> None:
     """Lock all but the classifier and, where `unlocked`, timm's last coarse group."""
     classifier: Any = model.get_classifier()  # type: ignore[operator]
@@ -191,6 +203,7 @@ def main() -> None:
         "cpu_s": {},
         "loss": {},
     }
+    settle(model, torch.stack([data[k % len(data)][0] for k in range(8)]))
     for stage, (unlocked, rate) in STAGES.items():
         lock(model, unlocked)
         before = marks(model)

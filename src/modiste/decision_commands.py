@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from modiste.model_commands import finish
 from modiste.options import CalibrationMethod, Json, Policy, Views
+from modiste.results import finish
 
 if TYPE_CHECKING:
     from modiste.tuning import Tuned

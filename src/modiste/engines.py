@@ -1,7 +1,7 @@
 """What computes the locked part: the fastest engine at hand.
 
 On a CPU that is ONNX Runtime, on a graph exported once (1.4 to 1.5 times eager PyTorch on the paper's networks,
-benchmarks/recipe.md); exporting takes 5 to 20 seconds, so few photos go through PyTorch. On a GPU it is PyTorch in
+benchmarks/recipe.py); exporting takes 5 to 20 seconds, so few photos go through PyTorch. On a GPU it is PyTorch in
 half precision.
 """
 

@@ -38,10 +38,9 @@ from modiste.options import (
     data_config,
     run_folder,
 )
+from modiste.results import evaluated, finish, judged
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from modiste.blends import BlendRun
     from modiste.bundle import Run
     from modiste.evaluation import Evaluation
@@ -106,7 +105,7 @@ def train(
         raise UsageError.expected("--resume RUN alone", "settings beside it", "a new run with -o")
     run = _trained(folder, manifest, (recipe, changes, folds), (devices, accelerator))
     if first_process():
-        finish(run, _judged(run), as_json=as_json)
+        finish(run, judged(run), as_json=as_json)
 
 
 def _trained(
@@ -248,60 +247,7 @@ def demo(
         manifest = prepare(output, progress)
     folder = output / "run"
     run = go_on(folder) if folder.exists() else begin(folder, manifest, "demo", [])
-    _judged(run)
-    finish(run, _evaluated(run, "test"), as_json=as_json)
+    judged(run)
+    finish(run, evaluated(run, "test"), as_json=as_json)
     for line in tag_some(output):
         console.print(line)
-
-
-def _judged(run: Run | BlendRun) -> Evaluation:
-    """Tune a trained run as its recipe says, and score it on its validation photos."""
-    from modiste.bundle import Run
-    from modiste.terminal import console, counting
-    from modiste.tuning import needs_tuning, tune
-
-    if isinstance(run, Run) and not needs_tuning(run):
-        return _evaluated(run, "val")
-    try:
-        with counting("tuning on val") as progress:
-            tuned = tune(run.folder, progress=progress)
-    except UsageError as error:  # the training stands
-        console.print(f"not tuned, so labels are said above 0.5: {error}")
-        return _evaluated(run, "val")
-    for note in tuned.notes:
-        console.print(note)
-    return tuned.evaluation
-
-
-def _evaluated(run: Run | BlendRun, split: str) -> Evaluation:
-    from modiste.evaluation import evaluate as measure
-    from modiste.terminal import counting
-
-    with counting(f"evaluating {split}") as progress:
-        return measure(run.folder, split, progress=progress)
-
-
-def finish(
-    run: Run | BlendRun,
-    evaluation: Evaluation,
-    *,
-    against: Sequence[tuple[str, Evaluation]] = (),
-    as_json: bool,
-    document: dict[str, object] | None = None,
-) -> None:
-    """Write the report of an evaluation, and show both; `document` takes the place of its JSON."""
-    from modiste.evaluation import compared, summary
-    from modiste.report import report_evaluation
-    from modiste.terminal import console, print_scores, print_words
-
-    comparisons = [one for name, other in against for one in compared(evaluation, other, str(run.folder), name)]
-    page = report_evaluation(run, evaluation)
-    if as_json:
-        beside = {"comparisons": comparisons} if against else {}
-        print_json(document or {**summary(evaluation), **beside})
-    else:
-        print_scores(evaluation)
-        for comparison in comparisons:
-            print_words(comparison["sentence"])
-    console.print(f"report: {page}")
-    name_failures(list(evaluation.failed.values()), len(evaluation.part) + len(evaluation.failed))
