@@ -109,7 +109,8 @@ def main() -> None:
         "the features, beside other work\n"
     )
     print(
-        "| photos | views | test mAP ± sd | less that from pixels (95 %) | macro F2 ± sd | s |\n|---|---|---|---|---|---|"
+        "| photos | views | test mAP ± sd | less that from pixels (95 %) | macro F2 ± sd | s |\n"
+        "|---|---|---|---|---|---|"
     )
     print("\n".join(tables))
 

@@ -66,6 +66,7 @@ ORDER = [
     "memory",
     "dataset",
     "pixels",
+    "pictures",
     "backbones",
     "model",
     "cuts",

@@ -14,27 +14,24 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, fx
-from torch.utils.data import DataLoader, Dataset
 
-from modiste import cache, images
-from modiste.config import Recipe
+from modiste import cache
 from modiste.cuts import Cutter, Locked
-from modiste.dataset import TrainingPhotos
 from modiste.engines import Engine, make_engine
-from modiste.errors import PhotoError, TrainingError
+from modiste.errors import TrainingError
 from modiste.model import Unlock
-from modiste.predict import Views, make_views
+from modiste.pictures import Pictures
 from modiste.rows import Rows, missing, open_rows, writing
 
 FLOAT16 = np.dtype(np.float16)
-BATCH = 16  # photos that go through the locked part together
+
 _VERSIONS = ("torch", "timm", "pillow", "numpy")
 
 Progress = Callable[[int, int], None] | None
@@ -77,37 +74,6 @@ def boundaries(cutter: Cutter, unlock: Unlock, sizes: Sequence[int]) -> list[Bou
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Squares of photos that a network is shown: some views of each, known by the photos' content."""
-
-    digests: np.ndarray  # (n,) uint64
-    views: int
-    facts: dict[str, Any]  # what the squares depend on besides
-    squares: Dataset  # (view, row) -> (3, size, size) uint8 tensor or PhotoError
-
-    @classmethod
-    def augmented(cls, photos: TrainingPhotos) -> Pictures:
-        """The fixed augmented views of training photos."""
-        assert photos.views is not None
-        recipe = photos.recipe
-        augment = recipe.augment.model_dump(mode="json", exclude={"views", "mixup"})
-        facts = {"size": photos.size, "mode": recipe.image.mode, "augment": augment}
-        return cls(photos.views.digests, photos.views.count, facts, _Augmented(photos))
-
-    @classmethod
-    def plain(cls, paths: Sequence[Path], digests: np.ndarray, recipe: Recipe, views: Views) -> Pictures:
-        """The test-time views of photos; fewer views are the first of more."""
-        facts = {"size": recipe.image.size, "mode": recipe.image.mode}
-        count = sum(1 for _ in make_views(np.zeros((1, 20, 20, 3), np.uint8), views))
-        return cls(digests, count, facts, _Plain([str(path) for path in paths], recipe, views))
-
-    @property
-    def size(self) -> int:
-        """Pixels a side."""
-        return int(self.facts["size"])
-
-
-@dataclass(frozen=True)
 class Shelf:
     """The cache's entry for pictures at a boundary."""
 
@@ -128,18 +94,13 @@ class Shelf:
         """Where it lies."""
         return cache.entry_folder("features", self.facts)
 
-    def missing(self) -> list[tuple[int, int]]:
-        """(view, row) of what is not kept yet."""
-        return [(view, row) for view in range(self.pictures.views) for row in self.missing_rows(view)]
-
-    def missing_rows(self, view: int) -> list[int]:
-        """Rows of what is not kept yet of a view; of photos with the same content one."""
-        rows: list[int] = missing(self.folder, _name(view), FLOAT16, self.pictures.digests).tolist()
-        return rows
+    def missing(self, view: int) -> np.ndarray:
+        """Rows of what is not kept yet of a view, in order; of photos with the same content one."""
+        return missing(self.folder, _name(view), FLOAT16, self.pictures.digests)
 
     def missing_bytes(self) -> int:
         """By how much computing what is missing would make the cache grow."""
-        return len(self.missing()) * self.boundary.bytes
+        return sum(len(self.missing(view)) for view in range(self.pictures.views)) * self.boundary.bytes
 
     def open(self) -> Features:
         """Open what was kept."""
@@ -188,54 +149,51 @@ def compute(
     """
     for shelf in chain.from_iterable(shelves):
         cache.begin(shelf.folder, shelf.facts)
-    todo = [sorted(set(chain.from_iterable(s.missing() for s in own)))[share[0] :: share[1]] for own in shelves]
-    total, done = sum(map(len, todo)), 0
-    for size in sorted({own[0].pictures.size for own, cells in zip(shelves, todo, strict=True) if cells}):
-        here = [(own, cells) for own, cells in zip(shelves, todo, strict=True) if own[0].pictures.size == size]
+    todo = [[_missing(own, view)[share[0] :: share[1]] for view in range(own[0].pictures.views)] for own in shelves]
+    total, done = sum(len(rows) for views in todo for rows in views), 0
+    for size in sorted(
+        {own[0].pictures.size for own, views in zip(shelves, todo, strict=True) if any(map(len, views))}
+    ):
+        here = [(own, views) for own, views in zip(shelves, todo, strict=True) if own[0].pictures.size == size]
         part = cutter.locked([shelf.boundary.unlock for shelf in here[0][0]])
-        engine = make_engine(part, size, sum(len(cells) for _, cells in here), part.mean.device)
-        for own, cells in here:
-            for count in _fill(engine, own, cells, share[0], workers):
-                done += count
-                if progress:
-                    progress(done, total)
+        whole = sum(own[0].pictures.views * len(own[0].pictures.digests) for own, _ in here)
+        engine = make_engine(part, size, whole, part.mean.device)
+        for own, views in here:
+            for view, rows in enumerate(views):
+                for count in _fill(engine, own, (view, rows), share[0], workers):
+                    done += count
+                    if progress:
+                        progress(done, total)
+
+
+def _missing(shelves: Sequence[Shelf], view: int) -> np.ndarray:
+    """Rows of what is not kept yet of a view on one of the shelves."""
+    return np.unique(np.concatenate([shelf.missing(view) for shelf in shelves]))
 
 
 def _fill(
-    engine: Engine, shelves: Sequence[Shelf], cells: Sequence[tuple[int, int]], writer: int, workers: int
+    engine: Engine, shelves: Sequence[Shelf], cells: tuple[int, np.ndarray], writer: int, workers: int
 ) -> Iterator[int]:
-    """Compute and keep cells view by view; yields how many pictures are done since it last did."""
+    """Compute and keep some rows of a view; yields how many pictures are done since it last did."""
+    view, asked = cells
     pictures = shelves[0].pictures
-    for view in sorted({view for view, _ in cells}):
-        with ExitStack() as stack:
-            files = [stack.enter_context(writing(shelf.folder, _name(view), writer, FLOAT16)) for shelf in shelves]
-            # Another process may have done some while this one waited for the files.
-            lacking = [set(shelf.missing_rows(view)) for shelf in shelves]
-            asked = [row for at, row in cells if at == view]
-            rows = [row for row in asked if any(row in some for some in lacking)]
-            yield len(asked) - len(rows)
-            for batch, photos in _batches(pictures.squares, view, rows, workers):
-                tensors = iter(engine(photos))
-                for shelf, file, some in zip(shelves, files, lacking, strict=True):
-                    own = [next(tensors).reshape(len(batch), -1) for _ in shelf.boundary.shapes]
-                    for row, values in zip(batch, _finite(np.concatenate(own, axis=1)), strict=True):
-                        if row in some:
-                            file.add(int(pictures.digests[row]), values)
-                    cache.touch(shelf.folder)
-                yield len(batch)
-
-
-def _batches(
-    squares: Dataset, view: int, rows: Sequence[int], workers: int
-) -> Iterator[tuple[Sequence[int], np.ndarray]]:
-    parts = [rows[k : k + BATCH] for k in range(0, len(rows), BATCH)]
-    keys = [[(view, row) for row in part] for part in parts]
-    loader = DataLoader(squares, batch_sampler=keys, num_workers=workers, collate_fn=list)
-    for part, photos in zip(parts, loader, strict=True):
-        for photo in photos:
-            if isinstance(photo, PhotoError):
-                raise photo
-        yield part, np.stack(photos)
+    if not len(asked):
+        return
+    with ExitStack() as stack:
+        files = [stack.enter_context(writing(shelf.folder, _name(view), writer, FLOAT16)) for shelf in shelves]
+        # Another process may have done some while this one waited for the files.
+        lacking = [np.isin(np.arange(len(pictures.digests)), shelf.missing(view)) for shelf in shelves]
+        rows = asked[np.any(lacking, axis=0)[asked]]
+        yield len(asked) - len(rows)
+        for batch, photos in pictures.batches(view, rows, workers):
+            tensors = iter(engine(photos))
+            for shelf, file, some in zip(shelves, files, lacking, strict=True):
+                own = [next(tensors).reshape(len(batch), -1) for _ in shelf.boundary.shapes]
+                for row, values in zip(batch, _finite(np.concatenate(own, axis=1)), strict=True):
+                    if some[row]:
+                        file.add(int(pictures.digests[row]), values)
+                cache.touch(shelf.folder)
+            yield len(batch)
 
 
 def _finite(row: np.ndarray) -> np.ndarray:
@@ -258,32 +216,3 @@ def _digest(part: Locked) -> str:
             digest.update(name.encode() + str(tensor.dtype).encode())
             digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:32]
-
-
-class _Augmented(Dataset):
-    """(view, row) -> an augmented view."""
-
-    def __init__(self, photos: TrainingPhotos) -> None:
-        self.photos = photos
-
-    def __getitem__(self, cell: tuple[int, int]) -> np.ndarray | PhotoError:
-        try:
-            return np.ascontiguousarray(self.photos.view(*cell).transpose(2, 0, 1))
-        except PhotoError as error:
-            return error
-
-
-class _Plain(Dataset):
-    """(view, row) -> a test-time view."""
-
-    def __init__(self, paths: Sequence[str], recipe: Recipe, views: Views) -> None:
-        self.paths, self.recipe, self.views = paths, recipe, views
-
-    def __getitem__(self, cell: tuple[int, int]) -> np.ndarray | PhotoError:
-        view, row = cell
-        try:
-            photo = images.load(self.paths[row], self.recipe.image.size, self.recipe.image.mode)
-        except PhotoError as error:
-            return error
-        square = next(islice(make_views(photo[None], self.views), view, None))[0]
-        return np.ascontiguousarray(square.transpose(2, 0, 1))

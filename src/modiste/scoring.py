@@ -9,9 +9,10 @@ from modiste import cache
 from modiste.bundle import Run
 from modiste.cuts import Cutter, Unlocked
 from modiste.errors import PhotoError
-from modiste.features import Features, Pictures, Shelf, boundaries, compute
+from modiste.features import Features, Shelf, boundaries, compute
 from modiste.manifest import Manifest
 from modiste.model import Tagger, groups_unlocked
+from modiste.pictures import Pictures
 from modiste.predictions import Predictions, Progress, predict
 
 _BATCH = 64  # photos whose features go through the unlocked part together

@@ -15,9 +15,10 @@ from modiste.config import DEFAULT_VIEWS, Recipe, Stage
 from modiste.cuts import Cutter
 from modiste.dataset import TrainingPhotos, ViewPlan, make_loader
 from modiste.errors import PhotoError
-from modiste.features import Features, Pictures, Shelf, boundaries, compute
+from modiste.features import Features, Shelf, boundaries, compute
 from modiste.job import Job
 from modiste.model import Unlock, forward_function, groups_unlocked
+from modiste.pictures import Pictures
 from modiste.predict import Predictor
 
 WORTH_KEEPING = 3  # epochs from pixels: fewer don't repay decoding everything beforehand
