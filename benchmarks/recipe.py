@@ -59,7 +59,10 @@ def make_photos(folder: Path, count: int) -> None:
     rows = []
     for split, many in (("train", count), ("val", count // 8), ("test", count // 8)):
         part = whole.part(split)
-        chosen = rng.permutation(len(part))[:many]
+        found = rng.permutation(len(part))
+        kind = part.targets[found].argmax(axis=1)
+        place = np.array([(kind[:k] == kind[k]).sum() for k in range(len(kind))])
+        chosen = found[np.argsort(place, kind="stable")][:many]  # of each garment in turn
         rows += [(str(part.photo(int(k))), whole.labels.ids[int(part.targets[k].argmax())], split) for k in chosen]
     with (folder / "photos.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("image", "small_label", "split"), *rows])
@@ -84,7 +87,8 @@ def make_weights(folder: Path) -> None:
             norm.momentum = 1.0
         with torch.no_grad():
             model.train()(photos)
-        save_file(model.backbone.state_dict(), folder / "weights" / f"{name}.safetensors")
+        state = {key: tensor.contiguous() for key, tensor in model.backbone.state_dict().items()}
+        save_file(state, folder / "weights" / f"{name}.safetensors")
 
 
 def measured(command: list[str], **environment: str) -> tuple[dict[str, float], str]:
@@ -133,7 +137,7 @@ def _timed(work: object) -> float:
 
 def unavoidable(network: str, photos: int, views: int, trainings: int) -> float:
     """Operations: each view once through what is locked, then forward and backward through the rest in stage 2."""
-    cutter = Cutter(Tagger(ModelConfig(backbone=network, weights="none"), 10))
+    cutter = Cutter(Tagger(ModelConfig(backbone=network, weights="none"), 10), 299)
     whole, locked = (operations(cutter.locked([unlock]).eval(), 299) for unlock in ("none", 1))
     once = photos * views * whole + photos // 8 * 2 * whole
     return once + trainings * EPOCHS * photos * 3 * (whole - locked)

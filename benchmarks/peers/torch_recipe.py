@@ -203,7 +203,7 @@ def main() -> None:
         "cpu_s": {},
         "loss": {},
     }
-    settle(model, torch.stack([data[k % len(data)][0] for k in range(8)]))
+    settle(model, torch.stack([data[k % len(data)][0] for k in range(2)]))
     for stage, (unlocked, rate) in STAGES.items():
         lock(model, unlocked)
         before = marks(model)

@@ -7,8 +7,11 @@ unlocked part trains the very parameters of the network.
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Iterator, Sequence, Set
+from contextlib import contextmanager
+from functools import cached_property
 
+import torch
 from torch import Tensor, fx, nn
 
 from modiste import torchvision_ops  # noqa: F401  before timm
@@ -53,52 +56,74 @@ class Unlocked(nn.Module):
 
 
 class Cutter:
-    """Cuts one network where its locks end; the graph of its operations is drawn once."""
+    """Cuts one network where its locks end; the graph of its operations is drawn once.
 
-    def __init__(self, model: Tagger) -> None:
+    Args:
+        model: the network; its parts share its modules and weights.
+        size: pixels a side of a picture that a cut is tried with.
+    """
+
+    def __init__(self, model: Tagger, size: int) -> None:
         self.model = model
-        self._graph: fx.Graph | None = None
-        self._traced = False
+        self._size = size
+        self._can: dict[Unlock, bool] = {}
 
     def can_cut(self, unlock: Unlock) -> bool:
-        """Whether there is a locked part, and the backbone's operations show where it ends."""
-        return unlock == "none" or (unlock != "all" and bool(self._boundary(unlock)))
+        """Whether there is a locked part, and both parts together say exactly what the whole says."""
+        if unlock in {"none", "all"}:
+            return unlock == "none"
+        if unlock not in self._can:
+            self._can[unlock] = bool(self._boundary(unlock)) and self._agrees(unlock)
+        return self._can[unlock]
 
     def locked(self, unlocks: Sequence[Unlock]) -> Locked:
         """What is locked in each of several stages, in one pass: tensors of the first boundary, then the next."""
         if set(unlocks) == {"none"}:
             return Locked(self.model, self.model.backbone)
         outputs = [node for unlock in unlocks for node in self._boundary(unlock)]
-        return Locked(self.model, _before(self.model.backbone, self._trace(), outputs))
+        return Locked(self.model, _before(self.model.backbone, self._graph, outputs))
 
     def unlocked(self, unlock: Unlock) -> Unlocked:
         """What trains where `unlock` is unlocked."""
         if unlock == "none":
             return Unlocked(self.model, None)
-        return Unlocked(self.model, _after(self.model.backbone, self._trace(), self._boundary(unlock)))
+        return Unlocked(self.model, _after(self.model.backbone, self._graph, self._boundary(unlock)))
 
-    def width(self, unlock: Unlock) -> int:
-        """How many tensors the boundary has."""
-        return 1 if unlock == "none" else len(self._boundary(unlock))
-
-    def _trace(self) -> fx.Graph | None:
-        if not self._traced:
-            self._traced = True
+    @cached_property
+    def _graph(self) -> fx.Graph | None:
+        """None where the operations can't be traced, or are others in training than in evaluation."""
+        backbone = self.model.backbone
+        with _modes_kept(backbone):
             try:
-                self._graph = _Tracer().trace(self.model.backbone)
+                graphs = [_Tracer().trace(backbone.train(mode)) for mode in (True, False)]
             except Exception:  # whatever a backbone's own code raises when it meets a proxy in place of a tensor
-                self._graph = None
-        return self._graph
+                return None
+            training, evaluating = (fx.GraphModule(backbone, graph).code for graph in graphs)
+        return graphs[1] if training == evaluating else None
 
     def _boundary(self, unlock: Unlock) -> list[fx.Node]:
         """Empty where nothing is locked, or nobody can tell."""
-        graph = self._trace()
-        if graph is None:
+        if self._graph is None:
             return []
         if unlock == "none":
-            output = next(node for node in graph.nodes if node.op == "output")
+            output = next(node for node in self._graph.nodes if node.op == "output")
             return list(output.all_input_nodes)
-        return _boundary(graph, self.model.backbone, self.model.unlocked(unlock))
+        return _boundary(self._graph, self.model.backbone, self.model.unlocked(unlock))
+
+    def _agrees(self, unlock: Unlock) -> bool:
+        """Whether the boundary is tensors of each photo, and the parts agree with the whole on two of them."""
+        photos = torch.arange(2 * 3 * self._size**2, device=self.model.mean.device) * 7919 % 256
+        photos = photos.reshape(2, 3, self._size, self._size).to(torch.uint8)
+        with _modes_kept(self.model), torch.inference_mode():
+            self.model.eval()
+            try:
+                boundary = self.locked([unlock])(photos)
+                if not all(torch.is_tensor(each) and each.is_floating_point() and len(each) == 2 for each in boundary):
+                    return False
+                said, whole = self.unlocked(unlock)(*boundary), self.model(photos)
+            except Exception:  # a graph that is cut through what is no tensor
+                return False
+        return torch.allclose(said, whole, rtol=1e-4, atol=1e-5 * float(whole.abs().max()))
 
 
 class _Tracer(fx.Tracer):
@@ -110,17 +135,32 @@ class _Tracer(fx.Tracer):
         return isinstance(m, self.leaves) or super().is_leaf_module(m, module_qualified_name)
 
 
+@contextmanager
+def _modes_kept(network: nn.Module) -> Iterator[None]:
+    """Leave every module in the mode that it was in."""
+    before = [(module, module.training) for module in network.modules()]
+    try:
+        yield
+    finally:
+        for module, mode in before:
+            module.training = mode
+
+
 def _boundary(graph: fx.Graph, backbone: nn.Module, unlocked: Set[str]) -> list[fx.Node]:
-    """Results that no unlocked parameter reaches, but whose users it does."""
+    """Results of a photo that no unlocked parameter reaches, but whose users it does."""
     owners = {name.rsplit(".", depth)[0] for name in unlocked for depth in range(name.count(".") + 1)}
     moving: set[fx.Node] = set()
+    of_photo: set[fx.Node] = set()
     for node in graph.nodes:
         own = node.op in {"call_module", "get_attr"} and (node.target in owners or node.target in unlocked)
         if own or node.op == "output" or any(source in moving for source in node.all_input_nodes):
             moving.add(node)
-    boundary = [node for node in graph.nodes if node not in moving and any(user in moving for user in node.users)]
-    if any(node.op == "placeholder" for node in boundary):
-        return []
+        if node.op == "placeholder" or any(source in of_photo for source in node.all_input_nodes):
+            of_photo.add(node)
+    still = of_photo - moving
+    boundary = [node for node in graph.nodes if node in still and any(user in moving for user in node.users)]
+    if not any(_weights(node, backbone) for node in still):
+        return []  # nothing is locked that would be worth keeping
     # What follows from another tensor at the boundary without any weight, such as its mean, is not worth keeping.
     weightless = {node for node in boundary if not _weights(node, backbone)}
     return [node for node in boundary if node not in weightless or not set(node.all_input_nodes) <= set(boundary)]
@@ -149,7 +189,7 @@ def _before(backbone: nn.Module, graph: fx.Graph | None, outputs: Sequence[fx.No
 
 
 def _after(backbone: nn.Module, graph: fx.Graph | None, inputs: Sequence[fx.Node]) -> nn.Module:
-    """The operations that lead from `inputs` to the backbone's output."""
+    """The operations that lead from `inputs` to the backbone's output, with what no photo is needed for."""
     assert graph is not None
     needed: set[fx.Node] = set()
     for node in reversed(graph.nodes):

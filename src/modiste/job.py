@@ -65,7 +65,7 @@ class Job:
     @cached_property
     def cutter(self) -> Cutter:
         """Cuts the network where its locks end."""
-        return Cutter(self.model)
+        return Cutter(self.model, self.recipe.image.size)
 
     @property
     def recipe(self) -> Recipe:

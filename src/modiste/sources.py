@@ -71,7 +71,9 @@ class FromFeatures:
         self._plan, self._device = plan, job.fabric.device
         self._targets = TrainingPhotos(job.parts["train"], job.recipe, job.recipe.image.size).targets
         self.network: nn.Module = job.cutter.unlocked(stage.unlock)
-        self._validated = self.network if job.average is None else Cutter(job.average).unlocked(stage.unlock)
+        self._validated = (
+            self.network if job.average is None else Cutter(job.average, job.recipe.image.size).unlocked(stage.unlock)
+        )
 
     def batches(self, epoch: int, rows: Sequence[np.ndarray]) -> Iterator[Batch]:
         """Read as they are asked for."""
