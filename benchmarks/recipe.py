@@ -76,8 +76,7 @@ def make_photos(folder: Path, count: int) -> None:
 def make_weights(folder: Path) -> None:
     """Random weights of each backbone, whose batch-norms have the statistics of some photos, as trained ones do."""
     (folder / "weights").mkdir(exist_ok=True)
-    with (folder / "list.csv").open() as file:
-        paths = [row[0] for row in list(csv.reader(file))[1:17]]
+    paths = Manifest.read(DATA / "data/clothing/labels.csv", Recipe.read("clothing").data).photos()[:16]
     photos = torch.from_numpy(np.stack([load(path, 299, "stretch") for path in paths]).transpose(0, 3, 1, 2).copy())
     for name in PAPER_BACKBONES:
         torch.manual_seed(0)

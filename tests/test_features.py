@@ -37,14 +37,14 @@ def cutter():
     return made(0)
 
 
-def made(seed, backbone="test_byobnet"):
+def made(seed):
     """A network with random weights whose statistics fit them."""
     torch.manual_seed(seed)
-    model = Tagger(ModelConfig(backbone=backbone, weights="none"), 5)
+    model = Tagger(ModelConfig(backbone="test_byobnet", weights="none"), 5)
     with torch.no_grad():
         for _ in range(3):
             model(torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8))
-    return Cutter(model)
+    return Cutter(model, 32)
 
 
 @pytest.fixture
@@ -254,20 +254,16 @@ def test_fewer_plain_views_are_the_first_of_more(cutter, part, recipe, calls):
     assert plain(part, recipe, "flip+translate").views == 10
 
 
-def too_large(cutter):
-    with torch.no_grad():
-        cutter.model.std.fill_(1e-9)
-    return cutter
-
-
 @pytest.mark.parametrize("exporting", [False, True])
 def test_a_value_beyond_16_bits_is_told(exporting, part, recipe, monkeypatch, request):
     if exporting:
         request.applymarker(pytest.mark.xfail(strict=True, reason="NumPy warns of the overflow before anybody looks"))
         monkeypatch.setattr(engines, "WORTH_EXPORTING", 1)
-    one = shelf(too_large(made(0)), plain(part, recipe), "none")
+    cutter = made(0)
+    cutter.model.std.fill_(1e-9)
+    one = shelf(cutter, plain(part, recipe), "none")
     with pytest.raises(TrainingError, match=r"^Expected what locked layers say to fit into 16 bits, but got .*Try "):
-        compute(too_large(made(0)), [[one]], workers=0)
+        compute(cutter, [[one]], workers=0)
     assert len(one.missing(0)) == PHOTOS
 
 

@@ -122,8 +122,8 @@ def _outcome(folder: Path, candidate: str, recipe: Recipe, manifest: Manifest, h
             _ask(run, "val", monitor)
             tune(folder)
         _ask(run, "test", monitor)
-        facts = {"cache_seconds": timer.seconds, "ms_a_photo": _ms_a_photo(run), "parameters": _parameters(run)}
-        write_text(facts_file, json.dumps(facts) + "\n")
+        costs = _known_costs(folder.parent, recipe) or {"ms_a_photo": _ms_a_photo(run), "parameters": _parameters(run)}
+        write_text(facts_file, json.dumps({"cache_seconds": timer.seconds, **costs}) + "\n")
     run = Run.read(folder)
     facts = json.loads(facts_file.read_text(encoding="utf-8"))
     evaluation = judge(run, "test", predicted(run, "test"), run.decision)
@@ -174,6 +174,16 @@ class _CachingTimer(Monitor):
         """What came before was computing."""
         now = time.monotonic()
         self.seconds, self._since = self.seconds + now - self._since, now
+
+
+def _known_costs(folder: Path, recipe: Recipe) -> dict[str, float] | None:
+    """What was measured of an earlier run of the same network at the same size."""
+    for path in folder.glob("*/outcome.json"):
+        other = Run.read(path.parent).recipe
+        if (other.model.backbone, other.image.size) == (recipe.model.backbone, recipe.image.size):
+            facts: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
+            return {name: facts[name] for name in ("ms_a_photo", "parameters")}
+    return None
 
 
 def _ms_a_photo(run: Run) -> float:

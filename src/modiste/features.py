@@ -65,12 +65,12 @@ def boundaries(cutter: Cutter, unlock: Unlock, sizes: Sequence[int]) -> list[Bou
     """The boundary of a lock for pictures of each of several sizes."""
     part = cutter.locked([unlock]).eval()
     digest = _digest(part)
-    found = []
-    for size in sizes:
+    found = {}
+    for size in set(sizes):
         with torch.inference_mode():
-            photos = torch.zeros(2, 3, size, size, dtype=torch.uint8, device=part.mean.device)
-            found.append(Boundary(unlock, tuple(tuple(tensor.shape[1:]) for tensor in part(photos)), digest))
-    return found
+            photos = torch.zeros(1, 3, size, size, dtype=torch.uint8, device=part.mean.device)
+            found[size] = Boundary(unlock, tuple(tuple(tensor.shape[1:]) for tensor in part(photos)), digest)
+    return [found[size] for size in sizes]
 
 
 @dataclass(frozen=True)

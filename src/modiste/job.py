@@ -21,11 +21,12 @@ from modiste.bundle import Run
 from modiste.config import Recipe
 from modiste.cuts import Cutter
 from modiste.errors import ManifestError, PhotoError, TrainingError, UsageError
+from modiste.features import Boundary
 from modiste.labels import UNKNOWN
 from modiste.losses import Loss, make_loss
 from modiste.manifest import Manifest
 from modiste.memory import keep_freed_memory
-from modiste.model import Tagger
+from modiste.model import Tagger, Unlock
 from modiste.monitor import Monitor, Row
 from modiste.plots import plot_history
 
@@ -58,6 +59,7 @@ class Job:
     at: Position
     optimizer_state: dict[str, Any] | None = None
     best_weights: dict[str, torch.Tensor] | None = None  # those of the best epoch, where not written yet
+    boundaries: dict[tuple[Unlock, tuple[int, ...]], list[Boundary]] = field(default_factory=dict)  # by lock and sizes
     told: int = 0  # epochs that the history on disk tells of
     digests: dict[str, np.ndarray] = field(default_factory=dict)  # of the photos of a part, from cache.digests
     saved: float = field(default_factory=time.monotonic)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
@@ -22,6 +24,7 @@ from modiste.pictures import Pictures
 from modiste.predict import Predictor
 
 WORTH_KEEPING = 3  # epochs from pixels: fewer don't repay decoding everything beforehand
+_AHEAD = 2  # batches of kept features that are read beforehand
 _BATCH = 64  # photos whose kept features are scored together
 
 Batch = Sequence[Tensor] | PhotoError  # inputs of the network, then targets
@@ -76,10 +79,20 @@ class FromFeatures:
         )
 
     def batches(self, epoch: int, rows: Sequence[np.ndarray]) -> Iterator[Batch]:
-        """Read as they are asked for."""
-        for batch in rows:
+        """Read a batch or two ahead, in a thread."""
+
+        def read(batch: np.ndarray) -> Batch:
             views = [self._plan.view(epoch, int(row)) for row in batch]
-            yield *self._train.tensors(views, batch), torch.from_numpy(self._targets[batch])
+            return *self._train.tensors(views, batch), torch.from_numpy(self._targets[batch])
+
+        with ThreadPoolExecutor(1) as pool:
+            waiting: deque[Future[Batch]] = deque()
+            for batch in rows:
+                waiting.append(pool.submit(read, batch))
+                if len(waiting) > _AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
 
     def probs(self, rows: Iterable[int]) -> Iterator[tuple[np.ndarray, str | None]]:
         """From kept features of the validation photos."""
@@ -148,7 +161,11 @@ def _features(job: Job, number: int, photos: TrainingPhotos) -> tuple[Features, 
     shelves: tuple[list[Shelf], list[Shelf]] = ([], [])
     needed = 0
     for unlock in _together(recipe, number):
-        found = boundaries(job.cutter, unlock, (augmented.size, plain.size))
+        sizes = (augmented.size, plain.size)
+        trained = max((groups_unlocked(stage.unlock) for stage in recipe.stages[:number]), default=0)
+        if (unlock, sizes) not in job.boundaries or groups_unlocked(unlock) < trained:  # else it is as it was
+            job.boundaries[unlock, sizes] = boundaries(job.cutter, unlock, sizes)
+        found = job.boundaries[unlock, sizes]
         pair = [
             Shelf(pictures, boundary, recipe.model.backbone)
             for pictures, boundary in zip((augmented, plain), found, strict=True)
