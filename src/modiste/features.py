@@ -107,13 +107,14 @@ class Shelf:
         cache.touch(self.folder)
         digests = self.pictures.digests
         kept = (open_rows(self.folder, _name(view), FLOAT16, digests) for view in range(self.pictures.views))
-        return Features(self.boundary, tuple(kept))
+        return Features(self.folder, self.boundary, tuple(kept))
 
 
 @dataclass(frozen=True)
 class Features:
     """Kept features of pictures at a boundary."""
 
+    folder: Path
     boundary: Boundary
     views: tuple[Rows, ...]
 

@@ -34,7 +34,7 @@ def predict_kept(run: Run, part: Manifest, progress: Progress = None) -> Predict
     """
     recipe = run.recipe
     unlock = max((stage.unlock for stage in recipe.stages), key=groups_unlocked)
-    model = Tagger.from_state(recipe.model, run.read_weights())
+    model = Tagger.from_state(recipe.model, run.read_weights()).to("cuda" if torch.cuda.is_available() else "cpu")
     cutter = Cutter(model, recipe.image.size)
     if recipe.train.cache != "auto" or not cutter.can_cut(unlock):
         return predict(run, part, None, progress)

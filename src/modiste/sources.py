@@ -80,6 +80,8 @@ class FromFeatures:
 
     def batches(self, epoch: int, rows: Sequence[np.ndarray]) -> Iterator[Batch]:
         """Read a batch or two ahead, in a thread."""
+        cache.touch(self._train.folder)
+        cache.touch(self._val.folder)
 
         def read(batch: np.ndarray) -> Batch:
             views = [self._plan.view(epoch, int(row)) for row in batch]
@@ -99,7 +101,8 @@ class FromFeatures:
         waiting = list(rows)
         for start in range(0, len(waiting), _BATCH):
             some = waiting[start : start + _BATCH]
-            inputs = [tensor.to(self._device) for tensor in self._val.tensors([0] * len(some), some)]
+            kind = next(self._validated.parameters()).dtype
+            inputs = [tensor.to(self._device, kind) for tensor in self._val.tensors([0] * len(some), some)]
             with torch.inference_mode():
                 said = self._validated(*inputs).float().sigmoid().cpu().numpy()
             yield from ((probs, None) for probs in said)

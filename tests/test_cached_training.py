@@ -1,0 +1,261 @@
+"""Training with what is computed once ends with the numbers of training without it."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from modiste import cache
+from modiste.backbones import create_backbone
+from modiste.config import Recipe
+from modiste.dataset import ViewPlan
+from modiste.manifest import Manifest
+from modiste.metrics import mean_average_precision, mean_log_loss
+from modiste.monitor import Monitor
+from modiste.predictions import predict
+from modiste.scoring import predict_kept
+from modiste.training import resume, train
+
+OFF, VIEWS = "train.cache=off", "augment.views=2"
+NEAR = {"rtol": 2e-3}  # relative to the loss; float16 has eleven bits, and steps add their rounding up
+
+
+class Killed(Exception):
+    """Stands for a kill."""
+
+
+class Watch(Monitor):
+    """Keeps notes and what was computed; stops after some steps, or in the middle of computing."""
+
+    def __init__(self, steps=0, computing=0):
+        self.notes, self.computed, self.left, self.computing = [], 0, steps, computing
+
+    def note(self, words):
+        self.notes.append(words)
+
+    def caching(self, done, _):
+        self.computed = max(self.computed, done)
+        if self.computing and done >= self.computing:
+            raise Killed
+
+    def step(self, *_):
+        self.left -= 1
+        if self.left == 0:
+            raise Killed
+
+
+@pytest.fixture(autouse=True)
+def empty_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("MODISTE_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_denormals():
+    """Random weights make numbers so small that they cost a CPU a hundred times the time."""
+    torch.set_flush_denormal(True)
+    yield
+    torch.set_flush_denormal(False)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A folder of random weights whose statistics fit them, as a trained network's do."""
+    folder = tmp_path_factory.mktemp("weights")
+
+    def of(name, size=32):
+        if not (folder / f"{name}.safetensors").exists():
+            torch.manual_seed(0)
+            backbone = create_backbone(name)
+            for module in backbone.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.momentum = None  # the mean of all batches
+            with torch.no_grad():
+                backbone.train()(torch.randn(16, 3, size, size))
+            save_file(backbone.state_dict(), folder / f"{name}.safetensors")
+        return f'model.weights="{folder}"'
+
+    return of
+
+
+@pytest.fixture
+def run(drawn, tiny, weights, tmp_path):
+    """Train a run of the tiny recipe with changes."""
+    made = []
+
+    def trained(*changes, backbone="test_byobnet", size=32, monitor=None, manifest=None):
+        made.append(changes)
+        own = [f"model.backbone={backbone}", weights(backbone, size), "stages.1.lr=1e-3", VIEWS]
+        recipe = Recipe.read(tiny).replace([*own, *changes])
+        return train(recipe, manifest or Manifest.read(drawn), tmp_path / f"run{len(made)}", monitor=monitor)
+
+    return trained
+
+
+def history(run):
+    return pl.read_csv(run.folder / "history.csv").select("epoch", "stage", "lr", "loss", "val_loss", "val_map")
+
+
+def assert_near(run, other):
+    for column in ("loss", "val_loss"):
+        np.testing.assert_allclose(history(run)[column], history(other)[column], **NEAR)
+    np.testing.assert_allclose(history(run)["val_map"], history(other)["val_map"], atol=0.03)  # ranks of 24 photos
+
+
+def assert_same(run, other):
+    assert history(run).equals(history(other))
+    ours, theirs = (load_file(one.folder / "model.safetensors") for one in (run, other))
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+def kinds():
+    return sorted(entry.folder.name.split("-")[0] for entry in cache.entries())
+
+
+@pytest.mark.parametrize("backbone", ["test_byobnet", "mobilenetv2_100"])
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_kept_features_train_as_pixels_do(backbone, average, run):
+    settings = [f"train.average={average}"]
+    kept, pixels = run(*settings, backbone=backbone), run(*settings, OFF, backbone=backbone)
+    assert kinds() == ["features"] * 4  # augmented and plain, of both stages
+    assert_near(kept, pixels)
+    assert history(kept)["loss"][3] < history(kept)["loss"][0]
+
+
+@pytest.mark.parametrize("backbone", ["inception_resnet_v2", "inception_v4", "legacy_xception"])
+def test_the_papers_networks_train_as_from_pixels(backbone, run, drawn):
+    manifest = Manifest.read(drawn)
+    train_rows, val_rows = (np.flatnonzero(manifest.frame["split"] == split) for split in ("train", "val"))
+    several = train_rows[np.argsort(-manifest.targets[train_rows].sum(axis=1), kind="stable")]
+    needed = {int(next(row for row in several if manifest.targets[row, k] == 1)) for k in range(13)}
+    part = manifest.select(np.array(sorted(needed) + val_rows[:4].tolist()))
+    own = ["image.size=75", "train.batch_size=4", "augment.views=1", "stages.0.epochs=1", "stages.1.epochs=1"]
+    own += ["stages.1.unlock=1", "train.checkpoint_seconds=99"]
+    kept, pixels = (run(*own, *off, backbone=backbone, size=75, manifest=part) for off in ([], [OFF]))
+    assert kinds() == ["features"] * 4
+    assert_near(kept, pixels)
+
+
+def test_a_stage_at_another_size(run):
+    assert_near(run("stages.1.size=40"), run("stages.1.size=40", OFF))
+
+
+def test_what_training_validated_is_what_the_network_says(run):
+    for average in (0.0, 0.9):
+        one = run(f"train.average={average}", "evaluate.views=flip")
+        part = one.manifest().part("val")
+        best = history(one).sort("val_map", descending=True).row(0, named=True)
+        said = predict(one, part, "one")
+        assert mean_average_precision(part.targets, said.raw, part.labels).value == pytest.approx(best["val_map"], abs=0.02)
+        assert mean_log_loss(part.targets, said.raw) == pytest.approx(best["val_loss"], **{"rel": 1e-3})
+        kept, asked = predict_kept(one, part), predict(one, part)
+        assert (kept.views, kept.errors) == (asked.views, asked.errors) == ("flip", [None] * len(part))
+        np.testing.assert_allclose(kept.raw, asked.raw, atol=1e-3)
+
+
+def test_stopped_anywhere_and_resumed_ends_with_the_same_weights(run):
+    settings = ["train.average=0.9", "train.checkpoint_seconds=1e-9", "train.batch_size=48"]
+    whole = run(*settings)
+    steps = len(whole.manifest().part("train")) // 48
+    for k, stop in enumerate((1, steps + 1, 3 * steps - 1, 4 * steps), 2):
+        with pytest.raises(Killed):
+            run(*settings, monitor=Watch(stop))
+        monitor = Watch()
+        assert_same(resume(whole.folder.with_name(f"run{k}"), monitor=monitor), whole)
+        assert monitor.computed == 0
+
+
+def test_killed_while_computing_and_resumed(run, monkeypatch):
+    monkeypatch.setattr("modiste.rows._FLUSH_BYTES", 1)
+    with pytest.raises(Killed):
+        run(monitor=Watch(computing=64))
+    monitor = Watch()
+    broken = resume(cache.cache_folder().with_name("run1"), monitor=monitor)
+    shutil.rmtree(cache.cache_folder())
+    whole_monitor = Watch()
+    assert_near(broken, run(monitor=whole_monitor))
+    assert 0 < monitor.computed <= whole_monitor.computed - 64
+
+
+def test_another_seed_shares_the_features_and_shows_them_in_another_order(run):
+    run()
+    before = {entry.folder: entry.bytes for entry in cache.entries()}
+    monitor = Watch()
+    one, other = run(monitor=monitor), run("seed=4", "stages.0.optimizer=sgd", monitor=monitor)
+    assert monitor.computed == 0
+    assert {entry.folder: entry.bytes for entry in cache.entries()} == before
+    digests = cache.digests(one.manifest().part("train").photos())
+    assert digests.tolist() == cache.digests(other.manifest().part("train").photos()).tolist()
+    first, second = (ViewPlan.make(4, digests, seed) for seed in (3, 4))
+    assert [first.view(0, row) for row in range(9)] != [second.view(0, row) for row in range(9)]
+    assert first.rng(2, 5).random() == second.rng(2, 5).random()
+
+
+def test_as_many_views_as_epochs_show_each_once():
+    plan = ViewPlan.make(5, np.arange(30, dtype=np.uint64), seed=1)
+    shown = np.array([[plan.view(epoch, row) for epoch in range(5)] for row in range(30)])
+    assert (np.sort(shown, axis=1) == np.arange(5)).all()
+    assert len(set(shown[:, 0].tolist())) == 5
+    assert len({plan.rng(view, row).random() for view in range(5) for row in range(30)}) == 150
+
+
+def test_without_room_it_trains_from_pixels_and_says_so(run, monkeypatch):
+    off = run(OFF)
+    assert cache.entries() == []
+    assert not cache.cache_folder().exists()
+    monkeypatch.setenv("MODISTE_CACHE_GB", "0")
+    monitor = Watch()
+    assert_same(run(monitor=monitor), off)
+    assert cache.entries() == []
+    assert len(monitor.notes) == 2  # a stage each
+    assert "budget of 0.0 GB" in monitor.notes[0] and "Try MODISTE_CACHE_GB" in monitor.notes[0]
+
+
+def test_what_does_not_fit_of_a_later_stage_waits_for_it(run, monkeypatch):
+    monkeypatch.setenv("MODISTE_CACHE_GB", "0.0008")
+    monitor = Watch()
+    kept = run(monitor=monitor)
+    assert [note.split("'")[1] for note in monitor.notes] == ["unlocked"]
+    assert sum(entry.bytes for entry in cache.entries()) < 1e6
+    assert_near(kept, run(OFF))
+
+
+@pytest.mark.parametrize("crop", ["[1.0, 1.0]", "[0.5, 1.0]"])
+def test_decoded_photos_train_to_the_same_bit(crop, run):
+    settings = ["stages.0.unlock=all", "stages.0.epochs=3", "stages.1.epochs=1", f"augment.crop_scale={crop}"]
+    for views in (VIEWS, "augment.mixup=0.3"):
+        off = run(*settings, views, OFF)
+        monitor = Watch()
+        assert_same(run(*settings, views, "train.cache=pixels", monitor=monitor), off)
+        assert monitor.computed == len(off.manifest().part("train")) or views != VIEWS
+        assert kinds() == ["pixels"]
+
+
+def test_few_epochs_are_not_worth_decoding_for(run):
+    run("stages.0.epochs=1", "stages.1.epochs=1", "train.cache=pixels")
+    assert cache.entries() == []
+
+
+@pytest.mark.parametrize("again", [(), ("train.cache=off",)])
+def test_three_processes_take_the_same_steps_as_one(again, drawn, tiny, weights, tmp_path):
+    own = ["model.dropout=0", "stages.0.batch_statistics='locked'", "stages.1.batch_statistics='locked'", VIEWS]
+    own += [weights("test_byobnet"), "stages.0.epochs=1", "stages.1.epochs=1", "stages.1.lr=1e-3", *again]
+    command = [sys.executable, "-m", "modiste", "train", str(drawn), "--recipe", str(tiny), "--accelerator", "cpu"]
+    command += [word for change in own for word in ("--set", change)]
+    for count in (1, 3):
+        arguments = ["-o", str(tmp_path / str(count)), "--devices", str(count)]
+        environment = {**os.environ, "MODISTE_CACHE": str(tmp_path / f"cache{count}"), "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [*command, *arguments], check=False, capture_output=True, text=True, timeout=200, env=environment
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert bool(list((tmp_path / f"cache{count}").glob("features-*/view*-2.rows"))) == (count == 3 and not again)
+    one, three = (pl.read_csv(tmp_path / count / "history.csv") for count in ("1", "3"))
+    for column in ("loss", "val_loss", "lr"):
+        np.testing.assert_allclose(three[column].to_numpy(), one[column].to_numpy(), atol=1e-4)
