@@ -24,7 +24,8 @@ from modiste.scoring import predict_kept
 from modiste.training import resume, train
 
 OFF, VIEWS = "train.cache=off", "augment.views=2"
-NEAR = {"rtol": 2e-3}  # relative to the loss; float16 has eleven bits, and steps add their rounding up
+GENTLE = ["stages.1.optimizer=sgd", "stages.1.lr=1e-2"]  # Adam's first steps blow the least rounding up
+NEAR = {"rtol": 1e-3}  # of a loss; float16 has eleven bits, and steps add their rounding up
 
 
 class Killed(Exception):
@@ -91,7 +92,7 @@ def run(drawn, tiny, weights, tmp_path):
 
     def trained(*changes, backbone="test_byobnet", size=32, monitor=None, manifest=None):
         made.append(changes)
-        own = [f"model.backbone={backbone}", weights(backbone, size), "stages.1.lr=1e-3", VIEWS]
+        own = [f"model.backbone={backbone}", weights(backbone, size), *GENTLE, VIEWS]
         recipe = Recipe.read(tiny).replace([*own, *changes])
         return train(recipe, manifest or Manifest.read(drawn), tmp_path / f"run{len(made)}", monitor=monitor)
 
@@ -118,11 +119,10 @@ def kinds():
     return sorted(entry.folder.name.split("-")[0] for entry in cache.entries())
 
 
+@pytest.mark.parametrize("change", ["train.average=0.9", "stages.1.size=40", "train.precision=bf16-mixed"])
 @pytest.mark.parametrize("backbone", ["test_byobnet", "mobilenetv2_100"])
-@pytest.mark.parametrize("average", [0.0, 0.9])
-def test_kept_features_train_as_pixels_do(backbone, average, run):
-    settings = [f"train.average={average}"]
-    kept, pixels = run(*settings, backbone=backbone), run(*settings, OFF, backbone=backbone)
+def test_kept_features_train_as_pixels_do(backbone, change, run):
+    kept, pixels = run(change, backbone=backbone), run(change, OFF, backbone=backbone)
     assert kinds() == ["features"] * 4  # augmented and plain, of both stages
     assert_near(kept, pixels)
     assert history(kept)["loss"][3] < history(kept)["loss"][0]
@@ -142,10 +142,6 @@ def test_the_papers_networks_train_as_from_pixels(backbone, run, drawn):
     assert_near(kept, pixels)
 
 
-def test_a_stage_at_another_size(run):
-    assert_near(run("stages.1.size=40"), run("stages.1.size=40", OFF))
-
-
 def test_what_training_validated_is_what_the_network_says(run):
     for average in (0.0, 0.9):
         one = run(f"train.average={average}", "evaluate.views=flip")
@@ -163,7 +159,7 @@ def test_stopped_anywhere_and_resumed_ends_with_the_same_weights(run):
     settings = ["train.average=0.9", "train.checkpoint_seconds=1e-9", "train.batch_size=48"]
     whole = run(*settings)
     steps = len(whole.manifest().part("train")) // 48
-    for k, stop in enumerate((1, steps + 1, 3 * steps - 1, 4 * steps), 2):
+    for k, stop in enumerate((1, steps + 1, 3 * steps - 1), 2):
         with pytest.raises(Killed):
             run(*settings, monitor=Watch(stop))
         monitor = Watch()
@@ -172,7 +168,7 @@ def test_stopped_anywhere_and_resumed_ends_with_the_same_weights(run):
 
 
 def test_killed_while_computing_and_resumed(run, monkeypatch):
-    monkeypatch.setattr("modiste.rows._FLUSH_BYTES", 1)
+    monkeypatch.setattr("modiste.rows._FLUSH_BYTES", 10**4)
     with pytest.raises(Killed):
         run(monitor=Watch(computing=64))
     monitor = Watch()
@@ -242,20 +238,66 @@ def test_few_epochs_are_not_worth_decoding_for(run):
     assert cache.entries() == []
 
 
-@pytest.mark.parametrize("again", [(), ("train.cache=off",)])
-def test_three_processes_take_the_same_steps_as_one(again, drawn, tiny, weights, tmp_path):
-    own = ["model.dropout=0", "stages.0.batch_statistics='locked'", "stages.1.batch_statistics='locked'", VIEWS]
-    own += [weights("test_byobnet"), "stages.0.epochs=1", "stages.1.epochs=1", "stages.1.lr=1e-3", *again]
-    command = [sys.executable, "-m", "modiste", "train", str(drawn), "--recipe", str(tiny), "--accelerator", "cpu"]
-    command += [word for change in own for word in ("--set", change)]
-    for count in (1, 3):
-        arguments = ["-o", str(tmp_path / str(count)), "--devices", str(count)]
-        environment = {**os.environ, "MODISTE_CACHE": str(tmp_path / f"cache{count}"), "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(
-            [*command, *arguments], check=False, capture_output=True, text=True, timeout=200, env=environment
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-        assert bool(list((tmp_path / f"cache{count}").glob("features-*/view*-2.rows"))) == (count == 3 and not again)
-    one, three = (pl.read_csv(tmp_path / count / "history.csv") for count in ("1", "3"))
+def test_three_processes_take_the_same_steps_as_one(run, drawn, tiny, weights, tmp_path):
+    own = ["model.dropout=0", "stages.0.batch_statistics='locked'", "stages.1.batch_statistics='locked'"]
+    own += ["stages.0.epochs=1", "stages.1.epochs=1"]
+    alone = run(*own)
+    command = [sys.executable, "-m", "modiste", "train", str(drawn), "--recipe", str(tiny), "-o", str(tmp_path / "three")]
+    command += [word for change in (*own, *GENTLE, VIEWS, weights("test_byobnet")) for word in ("--set", change)]
+    environment = {**os.environ, "MODISTE_CACHE": str(tmp_path / "cache3"), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, "--devices", "3", "--accelerator", "cpu"],
+        check=False, capture_output=True, text=True, timeout=200, env=environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert len(list((tmp_path / "cache3").glob("features-*/view*-2.rows"))) == 6
+    three = pl.read_csv(tmp_path / "three/history.csv")
     for column in ("loss", "val_loss", "lr"):
-        np.testing.assert_allclose(three[column].to_numpy(), one[column].to_numpy(), atol=1e-4)
+        np.testing.assert_allclose(three[column].to_numpy(), history(alone)[column].to_numpy(), atol=1e-4)
+
+
+def test_a_network_in_16_bits(run):
+    kept, pixels = (history(run("train.precision=bf16-true", *off)) for off in ([], [OFF]))
+    np.testing.assert_allclose(kept["loss"], pixels["loss"], rtol=0.03)
+    np.testing.assert_allclose(kept["val_loss"], pixels["val_loss"], rtol=0.03)
+
+
+@pytest.mark.xfail(strict=True, reason="_together takes later stages along that can't be cut")
+@pytest.mark.parametrize("change", ["model.backbone=ghostnet_050", "stages.1.unlock=5"])
+def test_a_later_stage_that_can_not_be_cut_trains_from_pixels(change, run):
+    assert_near(run(change, "model.weights=none"), run(change, "model.weights=none", OFF))
+
+
+@pytest.mark.xfail(strict=True, reason="touching an entry that is gone raises FileNotFoundError")
+def test_an_entry_that_is_removed_meanwhile_costs_time_at_most(run):
+    class Remove(Watch):
+        def epoch(self, row):
+            shutil.rmtree(cache.cache_folder())
+
+    whole = run("train.workers=1")
+    assert_same(run("train.workers=1", monitor=Remove()), whole)
+
+
+@pytest.mark.xfail(strict=True, reason="make_room removes the entry that is about to be used, if it was used longest ago")
+def test_what_is_kept_is_not_removed_to_make_room_for_itself(run, monkeypatch):
+    run()
+    kept = sum(entry.bytes for entry in cache.entries())
+    cache.begin(cache.entry_folder("pixels", {"size": 9}), {"size": 9})
+    (cache.entry_folder("pixels", {"size": 9}) / "photos-0.rows").write_bytes(bytes(kept))
+    for entry in cache.entries():
+        hours = 1 if entry.folder.name.startswith("pixels") else 2
+        os.utime(entry.folder / "entry.json", (entry.used - hours * 3600,) * 2)
+    monkeypatch.setenv("MODISTE_CACHE_GB", str(1.5 * kept / 1e9))
+    monitor = Watch()
+    run("seed=4", monitor=monitor)
+    assert monitor.computed == 0
+
+
+@pytest.mark.xfail(strict=True, reason="the average is validated on features of the network that it follows")
+def test_the_average_is_validated_as_it_is_kept_where_a_later_stage_locks_more(run):
+    own = ["train.average=0.99", "stages.0.unlock=3", "stages.1.unlock=none", "train.batch_size=4", "stages.0.epochs=1"]
+    one = run(*own, "stages.0.optimizer=sgd", "stages.0.lr=0.3", "stages.1.lr=1e-3", "stages.1.epochs=1")
+    part = one.manifest().part("val")
+    best = history(one).sort("val_map", descending=True).row(0, named=True)
+    assert best["epoch"] == 2
+    assert mean_log_loss(part.targets, predict(one, part, "one").raw) == pytest.approx(best["val_loss"], rel=1e-3)

@@ -211,7 +211,7 @@ def main() -> None:
         clock.wall, clock.cpu = [time.perf_counter()], [cpu_seconds()]
         jit = {"auto": "auto", "on": True, "off": False}[given.jit]
         model.compile(keras.optimizers.Adam(rate), keras.losses.BinaryCrossentropy(), jit_compile=jit)
-        model.fit(data, epochs=given.warm + given.epochs, verbose=0, callbacks=[clock])
+        model.fit(data, epochs=given.warm + given.epochs, verbose=0, shuffle=False, callbacks=[clock])
         check(stage, model, before)
         facts[f"{stage}_warmup_s"] = round(clock.wall[given.warm] - clock.wall[0], 2)
         facts[f"{stage}_epoch_s"] = round((clock.wall[-1] - clock.wall[given.warm]) / given.epochs, 3)
