@@ -14,6 +14,7 @@ from torch import nn
 
 from modiste import cache
 from modiste.backbones import create_backbone
+from modiste.bundle import Run
 from modiste.config import Recipe
 from modiste.dataset import ViewPlan
 from modiste.manifest import Manifest
@@ -24,8 +25,8 @@ from modiste.scoring import predict_kept
 from modiste.training import resume, train
 
 OFF, VIEWS = "train.cache=off", "augment.views=2"
-GENTLE = ["stages.1.optimizer=sgd", "stages.1.lr=1e-2"]  # Adam's first steps blow the least rounding up
-NEAR = {"rtol": 1e-3}  # of a loss; float16 has eleven bits, and steps add their rounding up
+GENTLE = ["stages.1.optimizer=sgd", "stages.1.lr=1e-3"]  # Adam's first steps blow the least rounding up
+NEAR = 1e-3  # of a loss; float16 has eleven bits, and steps add their rounding up
 
 
 class Killed(Exception):
@@ -103,9 +104,9 @@ def history(run):
     return pl.read_csv(run.folder / "history.csv").select("epoch", "stage", "lr", "loss", "val_loss", "val_map")
 
 
-def assert_near(run, other):
+def assert_near(run, other, near=NEAR):
     for column in ("loss", "val_loss"):
-        np.testing.assert_allclose(history(run)[column], history(other)[column], **NEAR)
+        np.testing.assert_allclose(history(run)[column], history(other)[column], rtol=near)
     np.testing.assert_allclose(history(run)["val_map"], history(other)["val_map"], atol=0.03)  # ranks of 24 photos
 
 
@@ -119,7 +120,7 @@ def kinds():
     return sorted(entry.folder.name.split("-")[0] for entry in cache.entries())
 
 
-@pytest.mark.parametrize("change", ["train.average=0.9", "stages.1.size=40", "train.precision=bf16-mixed"])
+@pytest.mark.parametrize("change", ["train.average=0.9", "stages.1.size=40"])
 @pytest.mark.parametrize("backbone", ["test_byobnet", "mobilenetv2_100"])
 def test_kept_features_train_as_pixels_do(backbone, change, run):
     kept, pixels = run(change, backbone=backbone), run(change, OFF, backbone=backbone)
@@ -149,7 +150,7 @@ def test_what_training_validated_is_what_the_network_says(run):
         best = history(one).sort("val_map", descending=True).row(0, named=True)
         said = predict(one, part, "one")
         assert mean_average_precision(part.targets, said.raw, part.labels).value == pytest.approx(best["val_map"], abs=0.02)
-        assert mean_log_loss(part.targets, said.raw) == pytest.approx(best["val_loss"], **{"rel": 1e-3})
+        assert mean_log_loss(part.targets, said.raw) == pytest.approx(best["val_loss"], rel=NEAR)
         kept, asked = predict_kept(one, part), predict(one, part)
         assert (kept.views, kept.errors) == (asked.views, asked.errors) == ("flip", [None] * len(part))
         np.testing.assert_allclose(kept.raw, asked.raw, atol=1e-3)
@@ -176,7 +177,7 @@ def test_killed_while_computing_and_resumed(run, monkeypatch):
     shutil.rmtree(cache.cache_folder())
     whole_monitor = Watch()
     assert_near(broken, run(monitor=whole_monitor))
-    assert 0 < monitor.computed <= whole_monitor.computed - 64
+    assert 0 < monitor.computed <= whole_monitor.computed - 48
 
 
 def test_another_seed_shares_the_features_and_shows_them_in_another_order(run):
@@ -256,10 +257,10 @@ def test_three_processes_take_the_same_steps_as_one(run, drawn, tiny, weights, t
         np.testing.assert_allclose(three[column].to_numpy(), history(alone)[column].to_numpy(), atol=1e-4)
 
 
-def test_a_network_in_16_bits(run):
-    kept, pixels = (history(run("train.precision=bf16-true", *off)) for off in ([], [OFF]))
-    np.testing.assert_allclose(kept["loss"], pixels["loss"], rtol=0.03)
-    np.testing.assert_allclose(kept["val_loss"], pixels["val_loss"], rtol=0.03)
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
+def test_a_network_in_16_bits(precision, run):
+    kept, pixels = (run(f"train.precision={precision}", *off) for off in ([], [OFF]))
+    assert_near(kept, pixels, 0.02)  # kept features are computed in 32 bits, which 16 bits of pixels are not
 
 
 @pytest.mark.xfail(strict=True, reason="_together takes later stages along that can't be cut")
@@ -294,10 +295,15 @@ def test_what_is_kept_is_not_removed_to_make_room_for_itself(run, monkeypatch):
 
 
 @pytest.mark.xfail(strict=True, reason="the average is validated on features of the network that it follows")
-def test_the_average_is_validated_as_it_is_kept_where_a_later_stage_locks_more(run):
-    own = ["train.average=0.99", "stages.0.unlock=3", "stages.1.unlock=none", "train.batch_size=4", "stages.0.epochs=1"]
-    one = run(*own, "stages.0.optimizer=sgd", "stages.0.lr=0.3", "stages.1.lr=1e-3", "stages.1.epochs=1")
+def test_the_average_is_validated_as_it_is_kept_where_a_later_stage_locks_more(run, drawn, tmp_path):
+    own = ["train.average=0.999", "train.batch_size=2", "image.size=16", "train.checkpoint_seconds=1e-9"]
+    own += ["stages.0.unlock=3", "stages.0.epochs=3", "stages.0.optimizer=sgd", "stages.0.lr=0.1"]
+    steps = len(Manifest.read(drawn).part("train")) // 2
+    with pytest.raises(Killed):
+        run(*own, "stages.1.unlock=none", monitor=Watch(4 * steps + 1))
+    one = Run.read(tmp_path / "run1")
+    checkpoint = one.read_checkpoint()
+    one.write_weights(checkpoint["average"])
     part = one.manifest().part("val")
-    best = history(one).sort("val_map", descending=True).row(0, named=True)
-    assert best["epoch"] == 2
-    assert mean_log_loss(part.targets, predict(one, part, "one").raw) == pytest.approx(best["val_loss"], rel=1e-3)
+    said = mean_log_loss(part.targets, predict(one, part, "one").raw)
+    assert checkpoint["position"]["history"][-1]["val_loss"] == pytest.approx(said, rel=1e-3)

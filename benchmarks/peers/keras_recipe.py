@@ -1,7 +1,7 @@
 """The paper's recipe in Keras 3: seconds an epoch of both stages, as one line of JSON.
 
     PYTHON=/path/to/venv/bin/python
-    $PYTHON benchmarks/peers/keras_recipe.py --photos LIST.csv [--network xception] [--backend jax]
+    $PYTHON benchmarks/peers/keras_recipe.py --photos LIST.csv [--network legacy_xception] [--backend jax]
 
 Keras needs an environment of its own, with Python 3.11 or newer:
 
