@@ -105,7 +105,8 @@ def main() -> None:
     print(f"decoded and augmented by {given.workers} processes: {fed:,.0f} photos/s\n")
     model = Tagger(settings.model.model_copy(update={"weights": "none"}), 10).cuda()
     print(
-        "| Inception-ResNet-v2, 299 px | precision | photos/s | peak GB | the GPU waits, of its time |\n|---|---|---|---|---|"
+        "| Inception-ResNet-v2, 299 px | precision | photos/s | peak GB | the GPU waits, of its time |\n"
+        "|---|---|---|---|---|"
     )
     for name, unlock in (("locked part", None), ("training, all unlocked", "all"), ("training, last group", 1)):
         for words, precision in (("fp32", None), ("bf16", torch.bfloat16)):

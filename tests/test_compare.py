@@ -252,7 +252,7 @@ def test_a_wrong_grid_is_refused(text, refused, drawn, one_epoch, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-def test_wrong_use_is_refused_and_leaves_nothing(refused, compared, settings, drawn, one_epoch, tmp_path):
+def test_wrong_use_is_refused_and_leaves_nothing(refused, compared, settings, *, drawn, one_epoch, tmp_path):
     new, grid = tmp_path / "new", tmp_path / "grid.toml"
     grid.write_text(f'recipe = "{one_epoch}"\n[[candidates]]\nname = "a"\n')
     train = ("compare", drawn, "-o", new, "--recipe", one_epoch)
@@ -271,23 +271,20 @@ def test_wrong_use_is_refused_and_leaves_nothing(refused, compared, settings, dr
     assert not new.exists()
 
 
-@pytest.mark.xfail(strict=True, reason="--recipe and --seeds beside --resume or --grid are ignored in silence")
 @pytest.mark.parametrize("option", [("--seeds", "5"), ("--recipe", "quick")])
-def test_settings_that_would_be_ignored_are_refused(option, refused, compared, drawn, one_epoch, tmp_path):
+def test_settings_that_would_be_ignored_are_refused(option, refused, compared, *, drawn, one_epoch, tmp_path):
     grid = tmp_path / "grid.toml"
     grid.write_text(f'recipe = "{one_epoch}"\nseeds = 1\n[[candidates]]\nname = "a"\n')
     assert "alone" in refused("compare", "--resume", compared, *option)
     assert "alone" in refused("compare", drawn, "-o", tmp_path / "new", "--grid", grid, *option)
 
 
-@pytest.mark.xfail(strict=True, reason="what only training checks is refused once the folder is there, or hours later")
 @pytest.mark.parametrize("options", [("--backbones", "test_byobnet,resnet1888"), ("--weights", "no-such-folder")])
 def test_what_can_not_be_trained_is_refused_before_anything_is_made(options, refused, drawn, one_epoch, tmp_path):
     refused("compare", drawn, "-o", tmp_path / "new", "--recipe", one_epoch, "--seeds", 1, *options)
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.xfail(strict=True, reason="compare.toml names the recipe's file, which may be gone or another by then")
 def test_a_comparison_goes_on_without_the_recipe_it_began_with(drawn, one_epoch, tmp_path):
     own = tmp_path / "own.toml"
     own.write_text(one_epoch.read_text())

@@ -208,7 +208,7 @@ def test_where_the_graph_is_of_no_use_all_of_the_backbone_can_be_locked():
 
 
 def test_nothing_is_locked_where_every_group_trains():
-    model, cutter = network("test_byobnet")
+    _, cutter = network("test_byobnet")
     assert [cutter.can_cut(unlock) for unlock in ("none", 1, 4, 5, "all")] == [True, True, True, False, False]
 
 

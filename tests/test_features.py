@@ -118,7 +118,6 @@ def test_onnx_runtime_says_what_pytorch_says(cutter, part, recipe, monkeypatch):
     monkeypatch.setattr(engines, "WORTH_EXPORTING", 1)
     session = make_engine(locked, 32, PHOTOS, torch.device("cpu"))
     assert "_onnx_runtime" in session.__qualname__
-    assert {tensor.dtype for tensor in ours} == {np.dtype(np.float16)}
     for count in (5, 1, 3):  # any number of photos
         theirs = session(pixels[:count])
         assert {tensor.dtype for tensor in theirs} == {np.dtype(np.float16)}
@@ -154,7 +153,7 @@ def test_one_pass_fills_the_shelves_of_several_stages(cutter, part, recipe, call
 
 
 @pytest.mark.parametrize("after", [1, 3, 4])
-def test_killed_and_gone_on_ends_with_the_same_features(after, cutter, part, recipe, calls, monkeypatch):
+def test_killed_and_gone_on_ends_with_the_same_features(after, cutter, part, recipe, *, calls, monkeypatch):
     monkeypatch.setattr("modiste.rows._FLUSH_BYTES", 1)
 
     def killed(done, total):
@@ -289,11 +288,8 @@ def test_processes_share_the_work_whoever_begins_first(cutter, part, recipe):
 def test_an_entry_is_in_use_while_it_grows(cutter, part, recipe):
     one = shelf(cutter, augmented(part, recipe))
 
-    told = []
-
     def look(done, _):
-        assert done in told or cache.entries()[0].in_use
-        told.append(done)
+        assert done % 16 or cache.entries()[0].in_use
         os.utime(one.folder / "entry.json", (0, 0))
 
     compute(cutter, [[one]], workers=0, progress=look)

@@ -36,16 +36,34 @@ def create_backbone(name: str, weights: str = "none") -> nn.Module:
         RecipeError: timm has no such backbone.
         WeightsError: the hub can't be reached, or the file is missing or doesn't fit.
     """
-    if not timm.is_model(name):
-        close = difflib.get_close_matches(name, timm.list_models(), n=4) or list(PAPER_BACKBONES)
-        raise RecipeError.expected("model.backbone to be a timm model", f"'{name}'", "one of " + ", ".join(close))
+    path = check_backbone(name, weights)
     if weights == "hub":
         return _from_hub(name)
     backbone = timm.create_model(name, pretrained=False, num_classes=0, global_pool="avg")
-    if weights != "none":
-        path = Path(weights)
-        load_weights(backbone, path / f"{name}.safetensors" if path.is_dir() else path)
+    if path is not None:
+        load_weights(backbone, path)
     return backbone
+
+
+def check_backbone(name: str, weights: str) -> Path | None:
+    """Refuse a backbone that can't be made, before anything else is; the file of its weights, if they are in one.
+
+    Raises:
+        RecipeError: timm has no such backbone.
+        WeightsError: the file is missing.
+    """
+    if not timm.is_model(name):
+        close = difflib.get_close_matches(name, timm.list_models(), n=4) or list(PAPER_BACKBONES)
+        raise RecipeError.expected("model.backbone to be a timm model", f"'{name}'", "one of " + ", ".join(close))
+    if weights in {"hub", "none"}:
+        return None
+    path = Path(weights)
+    path = path / f"{name}.safetensors" if path.is_dir() else path
+    if not path.is_file():
+        raise WeightsError.expected(
+            f"{path} to be a safetensors file", "'No such file'", "the model.safetensors of timm's page on the hub"
+        )
+    return path
 
 
 def load_weights(backbone: nn.Module, path: Path) -> None:

@@ -13,6 +13,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from modiste.errors import PhotoError, UsageError
 from modiste.storage import make_folder, write_text
 
 IN_USE_SECONDS = 600  # training touches its entries at least once an epoch or a minute
+_DIGITS = 16  # of the hash in an entry's name
 FREE_SHARE = 0.5  # of the free disk that the cache may fill, where nobody says otherwise
 
 
@@ -88,7 +90,7 @@ def budget() -> int:
 
 def entry_folder(kind: str, facts: Mapping[str, Any]) -> Path:
     """Where the entry of these facts lies; whatever its content depends on must be among them."""
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:_DIGITS]
     return cache_folder() / f"{kind}-{digest}"
 
 
@@ -106,8 +108,9 @@ def begin(folder: Path, facts: Mapping[str, Any]) -> None:
 
 
 def touch(folder: Path) -> None:
-    """Note that an entry is used."""
-    os.utime(folder / "entry.json")
+    """Note that an entry is used, if it is there."""
+    with suppress(FileNotFoundError):  # removed by hand; whoever has opened its files still reads them
+        os.utime(folder / "entry.json")
 
 
 def entries() -> list[Entry]:
@@ -118,13 +121,15 @@ def entries() -> list[Entry]:
             facts = dict(json.loads(path.read_text(encoding="utf-8")))
             size = sum(file.stat().st_size for file in path.parent.iterdir())
             found.append(Entry(path.parent, facts, size, path.stat().st_mtime))
-        except (OSError, ValueError):  # removed meanwhile, or broken: then it is no entry
+        except (OSError, ValueError, TypeError):  # removed meanwhile, or broken: then it is no entry
             continue
     return sorted(found, key=lambda entry: -entry.used)
 
 
 def make_room(more: int) -> bool:
     """Whether `more` bytes fit into the budget, once old entries have made room; none goes if they don't."""
+    if more <= 0:
+        return True
     limit = budget() - more
     if limit < sum(entry.bytes for entry in entries() if entry.in_use):
         return False
@@ -142,6 +147,9 @@ def prune(limit: int, unused: float = 0.0) -> tuple[list[Entry], list[Entry]]:
     Returns:
         Entries removed and entries kept.
     """
+    for folder in cache_folder().glob(f"*-{'[0-9a-f]' * _DIGITS}"):  # what a killed removal left
+        if not (folder / "entry.json").is_file() and time.time() - folder.stat().st_mtime > IN_USE_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
     kept = entries()
     removed: list[Entry] = []
     for entry in reversed(kept.copy()):

@@ -21,7 +21,6 @@ from modiste.options import (
     NoCache,
     Output,
     PhotoList,
-    RecipeName,
     Resume,
     Root,
     SplitColumn,
@@ -42,12 +41,12 @@ cache_app = typer.Typer(
 def compare(
     manifest: PhotoList = None,
     output: Output = None,
-    recipe: RecipeName = "jd2018",
+    recipe: Annotated[str | None, typer.Option(help="A recipe of modiste's, or a TOML file. Default: jd2018.")] = None,
     backbones: Annotated[str | None, typer.Option(help="timm models, comma separated. Default: the recipe's.")] = None,
     optimizers: Annotated[
         str | None, typer.Option(help="adam, adamw, sgd, comma separated, in all stages. Default: the recipe's.")
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each; chance is told apart from three on.")] = 3,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Trainings of each, best three or more. Default: 3.")] = None,
     grid: Annotated[
         Path | None, typer.Option(help="TOML file of candidates, in place of recipe, backbones, optimizers, seeds.")
     ] = None,
@@ -92,28 +91,34 @@ def compare(
     )
     off = "off" if no_cache else None
     changes = assignments({"model.weights": weights, "train.cache": off}) + data + (assign or [])
-    names = [backbones, optimizers]
-    if resume is not None and any([grid, output, *names, *changes]):
+    made = (recipe, backbones, optimizers, seeds)
+    if resume is not None and any([grid, output, *made, *changes]):
         raise UsageError.expected("--resume DIR alone", "settings beside it", "a new comparison with -o")
     if manifest is not None:
-        _begin(folder, manifest, grid, (recipe, names, seeds, changes))
+        _begin(folder, manifest, (grid, *made), changes)
     _show(folder, accelerator, as_json=as_json)
 
 
-def _begin(folder: Path, manifest: Path, grid: Path | None, made: tuple[str, list[str | None], int, list[str]]) -> None:
+def _begin(
+    folder: Path,
+    manifest: Path,
+    asked: tuple[Path | None, str | None, str | None, str | None, int | None],
+    changes: list[str],
+) -> None:
     """Make the folder of a comparison from a grid in a file, or from names."""
     from modiste.comparing import begin
     from modiste.grid import Grid
     from modiste.manifest import Manifest
 
-    recipe, names, seeds, changes = made
-    if grid is not None and any(names):
-        raise UsageError.expected("--grid alone", "--backbones or --optimizers beside it", "naming them in the file")
+    grid, recipe, backbones, optimizers, seeds = asked
+    if grid is not None and any(asked[1:]):
+        got = "--recipe, --backbones, --optimizers or --seeds beside it"
+        raise UsageError.expected("--grid alone", got, "naming them in the file")
     if grid is not None:
         wanted = Grid.read(grid).changed(changes)
     else:
-        backbones, optimizers = (text.split(",") if text else [] for text in names)
-        wanted = Grid.product(recipe, backbones, optimizers, seeds=seeds, changes=changes)
+        names = [text.split(",") if text else [] for text in (backbones, optimizers)]
+        wanted = Grid.product(recipe or "jd2018", *names, seeds=seeds or 3, changes=changes)
     _, first = next(wanted.runs())
     begin(folder, wanted, Manifest.read(manifest, first.data))
 
@@ -172,7 +177,7 @@ def prune_cache(
     from modiste.cache import cache_folder, prune
     from modiste.terminal import print_words
 
-    removed, kept = prune(int(to_gb * 1e9), 0.0 if unused_days is None else unused_days * 86400)
+    removed, kept = prune(int(min(to_gb, 1e9) * 1e9), 0.0 if unused_days is None else unused_days * 86400)
     freed = sum(entry.bytes for entry in removed)
     if as_json:
         print_json({"folder": str(cache_folder()), "removed": [one.folder.name for one in removed], "freed": freed})

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from modiste.backbones import check_backbone
 from modiste.bootstrap import Predicted, replicate
 from modiste.bundle import Run, environment
 from modiste.config import DataConfig, Recipe
@@ -28,7 +29,7 @@ from modiste.errors import RunError
 from modiste.evaluation import judge
 from modiste.evenness import group_numbers
 from modiste.grid import Grid, slug
-from modiste.job import make_fabric
+from modiste.job import make_fabric, trainable_parts
 from modiste.labels import LabelSet
 from modiste.loading import predictor
 from modiste.manifest import Manifest
@@ -55,16 +56,20 @@ def begin(folder: Path, grid: Grid, manifest: Manifest) -> None:
     """Make the folder of a comparison, whole or not at all; photos are split here, once for all runs.
 
     Raises:
-        ManifestError: the split leaves nothing to train on.
+        ManifestError: the split leaves nothing to train on, or photos are missing.
+        RecipeError: timm has no such backbone.
         RunError: the folder exists.
+        WeightsError: a file of weights is missing.
     """
     base = next(recipe for _, recipe in grid.runs())
     data = base.data
     if data.fold is not None:
         manifest = manifest.with_fold(data.fold)
     manifest = manifest.with_split(data.val_fraction, data.test_fraction, base.seed, data.stratify_columns)
-    for part in ("train", "val", "test"):
-        manifest.part(part)
+    trainable_parts(manifest)
+    manifest.part("test")
+    for model in {recipe.model.model_dump_json(): recipe.model for _, recipe in grid.runs()}.values():
+        check_backbone(model.backbone, model.weights)
     with new_folder(folder.absolute(), f"--resume {folder}, or another -o") as temporary:
         write_text(temporary / "compare.toml", grid.to_toml())
         manifest.labels.write(temporary / "labels.json")

@@ -31,7 +31,9 @@ def fits(photos: TrainingPhotos, digests: np.ndarray) -> bool:
     Raises:
         PhotoError: a photo can't be read.
     """
-    rows = missing(_entry(photos)[0], _NAME, _UINT8, digests)
+    folder, _ = _entry(photos)
+    cache.touch(folder)  # else it might go to make room for what it lacks
+    rows = missing(folder, _NAME, _UINT8, digests)
     sample = rows[:: max(1, len(rows) // _SAMPLE)]
     each = [read(photos.paths[row], photos.recipe, photos.size).nbytes for row in sample]
     return cache.make_room(math.ceil(len(rows) * float(np.mean(each)) if each else 0))

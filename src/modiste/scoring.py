@@ -42,6 +42,7 @@ def predict_kept(run: Run, part: Manifest, progress: Progress = None) -> Predict
         pictures = Pictures.plain(part.photos(), cache.digests(part.photos()), recipe, run.views)
         (boundary,) = boundaries(cutter, unlock, (pictures.size,))
         shelf = Shelf(pictures, boundary, recipe.model.backbone)
+        cache.touch(shelf.folder)
         if not cache.make_room(shelf.missing_bytes()):
             return predict(run, part, None, progress)
         compute(cutter, [[shelf]], workers=recipe.train.workers, progress=progress)

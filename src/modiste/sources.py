@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from modiste import cache, pixels
-from modiste.config import DEFAULT_VIEWS, Recipe, Stage
+from modiste.config import DEFAULT_VIEWS, Stage
 from modiste.cuts import Cutter
 from modiste.dataset import TrainingPhotos, ViewPlan, make_loader
 from modiste.errors import PhotoError
@@ -120,7 +119,7 @@ def make_source(job: Job, number: int) -> Source:
     count = _view_count(job, stage)
     plan = None if count is None else ViewPlan.make(count, _digests(job, "train"), recipe.seed)
     photos = TrainingPhotos(job.parts["train"], recipe, stage.size or recipe.image.size, views=plan)
-    if plan is not None and _can_cut(job, stage):
+    if plan is not None and _can_cut(job, stage) and not _average_lags(job, number):
         kept = _features(job, number, photos)
         if kept is not None:
             return FromFeatures(job, stage, plan, kept)
@@ -145,6 +144,13 @@ def _can_cut(job: Job, stage: Stage) -> bool:
     return recipe.train.cache == "auto" and recipe.augment.mixup == 0 and job.cutter.can_cut(stage.unlock)
 
 
+def _average_lags(job: Job, number: int) -> bool:
+    """Whether the moving average has other weights than the network in what a stage locks."""
+    before = job.recipe.stages[:number]
+    most = max((groups_unlocked(stage.unlock) for stage in before), default=0)
+    return job.average is not None and most > groups_unlocked(job.recipe.stages[number].unlock)
+
+
 def _digests(job: Job, part: str) -> np.ndarray:
     if part not in job.digests:
         job.digests[part] = cache.digests(job.parts[part].photos())
@@ -163,7 +169,7 @@ def _features(job: Job, number: int, photos: TrainingPhotos) -> tuple[Features, 
     plain = Pictures.plain(job.parts["val"].photos(), _digests(job, "val"), recipe, "one")
     shelves: tuple[list[Shelf], list[Shelf]] = ([], [])
     needed = 0
-    for unlock in _together(recipe, number):
+    for unlock in _together(job, number):
         sizes = (augmented.size, plain.size)
         trained = max((groups_unlocked(stage.unlock) for stage in recipe.stages[:number]), default=0)
         if (unlock, sizes) not in job.boundaries or groups_unlocked(unlock) < trained:  # else it is as it was
@@ -173,6 +179,8 @@ def _features(job: Job, number: int, photos: TrainingPhotos) -> tuple[Features, 
             Shelf(pictures, boundary, recipe.model.backbone)
             for pictures, boundary in zip((augmented, plain), found, strict=True)
         ]
+        for shelf in pair:
+            cache.touch(shelf.folder)  # else it might go to make room for what it lacks
         more = sum(shelf.missing_bytes() for shelf in pair)
         if job.fabric.broadcast(cache.make_room(needed + more)):
             needed += more
@@ -186,13 +194,14 @@ def _features(job: Job, number: int, photos: TrainingPhotos) -> tuple[Features, 
     return shelves[0][0].open(), shelves[1][0].open()
 
 
-def _together(recipe: Recipe, number: int) -> list[Unlock]:
+def _together(job: Job, number: int) -> list[Unlock]:
     """Locks of this stage and of later ones of its size whose locked part is as it is now: one pass does all."""
-    now = recipe.stages[number]
+    recipe, now = job.recipe, job.recipe.stages[number]
     unlocks, most = [now.unlock], groups_unlocked(now.unlock)
     for stage in recipe.stages[number + 1 :]:
         groups = groups_unlocked(stage.unlock)
-        if groups >= most and groups < math.inf and stage.size == now.size:  # else what it locks trains before it
+        # Where less is unlocked than before, what is locked trains before.
+        if groups >= most and stage.size == now.size and job.cutter.can_cut(stage.unlock):
             unlocks.append(stage.unlock)
         most = max(most, groups)
     return list(dict.fromkeys(unlocks))
