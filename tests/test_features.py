@@ -256,7 +256,6 @@ def test_fewer_plain_views_are_the_first_of_more(cutter, part, recipe, calls):
 @pytest.mark.parametrize("exporting", [False, True])
 def test_a_value_beyond_16_bits_is_told(exporting, part, recipe, monkeypatch, request):
     if exporting:
-        request.applymarker(pytest.mark.xfail(strict=True, reason="NumPy warns of the overflow before anybody looks"))
         monkeypatch.setattr(engines, "WORTH_EXPORTING", 1)
     cutter = made(0)
     cutter.model.std.fill_(1e-9)
@@ -277,7 +276,6 @@ def test_a_broken_photo_is_named(workers, cutter, drawn, recipe, tmp_path):
             compute(cutter, [[one]], workers=workers)
 
 
-@pytest.mark.xfail(strict=True, reason="who comes second shares what is missing then, so that some is nobody's")
 def test_processes_share_the_work_whoever_begins_first(cutter, part, recipe):
     one = shelf(cutter, plain(part, recipe))
     for rank in range(3):

@@ -197,20 +197,17 @@ def test_wrong_use_is_refused_and_leaves_nothing(refused, modiste, settings, *, 
     assert not new.exists()
 
 
-@pytest.mark.xfail(strict=True, reason="folds that are not numbered from 0 fail once the folder is there")
 def test_folds_that_count_from_one(settings, drawn, tmp_path):
     path = numbered(drawn, tmp_path / "one.csv", [1, 2, 3])
     code = command(settings[0], path, *settings[2:], "-o", tmp_path / "new")
     assert code == 0 or not (tmp_path / "new").exists()
 
 
-@pytest.mark.xfail(strict=True, reason="--fold beside --folds is ignored in silence")
 def test_one_fold_and_all_folds(refused, settings, monkeypatch, tmp_path):
     monkeypatch.setattr("modiste.folds.cross_validate", lambda *_, **__: (_ for _ in ()).throw(Killed))
     assert "--fold" in refused(*settings, "--fold", 1, "-o", tmp_path / "new")
 
 
-@pytest.mark.xfail(strict=True, reason="a folder of folds has a recipe.toml, so it is taken for an untrained run")
 def test_a_folder_of_folds_names_its_ensemble(refused, trained_folds):
     for verb in (("evaluate", trained_folds), ("tag", "x.jpg", "-m", trained_folds)):
         assert "ensemble" in refused(*verb)

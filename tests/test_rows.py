@@ -162,7 +162,6 @@ def test_numbers_cut_at_any_whole_number_and_appended_to(tmp_path):
         assert_holds(folder, range(6))
 
 
-@pytest.mark.xfail(strict=True, reason="np.memmap refuses a file that a kill left with half a number at its end")
 def test_numbers_cut_inside_a_number_are_read_as_far_as_they_go(tmp_path):
     write(tmp_path, range(4))
     os.truncate(tmp_path / "some-0.rows", 31)  # three arrays of ten bytes, and half a number
@@ -241,7 +240,6 @@ def test_two_processes_append_to_one_file_in_turn(tmp_path):
     assert_holds(tmp_path, range(40))
 
 
-@pytest.mark.xfail(strict=True, reason="open_rows lists the files twice, and a writer that begins between is not seen")
 def test_a_writer_that_begins_while_others_read(tmp_path, monkeypatch):
     write(tmp_path, range(3), writer=1)
     find = rows._find

@@ -3,6 +3,7 @@
 Everything is in one folder, and what is finished is not done again: a killed comparison goes on where it stopped.
 
 compare.toml        the grid
+base.toml           the recipe that its candidates change
 manifest.parquet    photos, targets and the split that all runs share
 runs/<name>-<seed>  a run folder each, with outcome.json once it is scored
 comparison.json, comparison.md, index.html and its plots
@@ -47,6 +48,7 @@ from modiste.training import resume, train
 from modiste.tuning import needs_tuning, tune
 from modiste.weighted import flat
 
+FILE, BASE = "compare.toml", "base.toml"
 _TIMED, _TIMED_SECONDS = 32, 1.0  # photos and time, both at least, for which tagging is timed
 
 Watch = Callable[[str], Monitor]  # the title of a run -> who is told of its training
@@ -71,7 +73,8 @@ def begin(folder: Path, grid: Grid, manifest: Manifest) -> None:
     for model in {recipe.model.model_dump_json(): recipe.model for _, recipe in grid.runs()}.values():
         check_backbone(model.backbone, model.weights)
     with new_folder(folder.absolute(), f"--resume {folder}, or another -o") as temporary:
-        write_text(temporary / "compare.toml", grid.to_toml())
+        write_text(temporary / BASE, Recipe.read(grid.recipe).to_toml())
+        write_text(temporary / FILE, grid.model_copy(update={"recipe": BASE}).to_toml())
         manifest.labels.write(temporary / "labels.json")
         manifest.absolute().write(temporary / "manifest.parquet")
         write_text(temporary / "environment.json", json.dumps(environment(), indent=1) + "\n")
@@ -89,9 +92,9 @@ def compare(folder: Path, *, accelerator: str = "auto", watch: Watch = lambda _:
         RunError: the folder is no comparison.
         The errors of `train` and `evaluate`.
     """
-    if not (folder / "compare.toml").is_file():
+    if not (folder / FILE).is_file():
         raise RunError.expected(f"{folder} to be a comparison", "a folder without compare.toml", "modiste compare -o")
-    grid = Grid.read(folder / "compare.toml")
+    grid = Grid.read(folder / FILE)
     manifest = Manifest.read(folder / "manifest.parquet", DataConfig(), LabelSet.read(folder / "labels.json"))
     runs = list(grid.runs())
     outcomes: list[Outcome] = []
@@ -226,7 +229,7 @@ def _facts(grid: Grid, manifest: Manifest) -> dict[str, object]:
     counts = ", ".join(f"{len(manifest.part(part)):,} {part}" for part in ("train", "val", "test"))
     stages = ", ".join(f"{one.name} ({one.epochs} epochs, {one.unlock} unlocked)" for one in recipe.stages)
     return {
-        "recipe": grid.recipe,
+        "recipe": recipe.name,
         "changes for all": ", ".join(grid.set) or "none",
         "photos": counts,
         "labels": len(manifest.labels),

@@ -76,6 +76,7 @@ def _onnx_runtime(part: Locked, size: int) -> Engine:
     name = session.get_inputs()[0].name
 
     def run(photos: np.ndarray) -> list[np.ndarray]:
-        return [tensor.astype(np.float16) for tensor in session.run(None, {name: photos})]
+        with np.errstate(over="ignore"):  # who keeps them looks for infinities
+            return [tensor.astype(np.float16) for tensor in session.run(None, {name: photos})]
 
     return run

@@ -150,7 +150,7 @@ def compute(
     """
     for shelf in chain.from_iterable(shelves):
         cache.begin(shelf.folder, shelf.facts)
-    todo = [[_missing(own, view)[share[0] :: share[1]] for view in range(own[0].pictures.views)] for own in shelves]
+    todo = [[_mine(own, view, share) for view in range(own[0].pictures.views)] for own in shelves]
     total, done = sum(len(rows) for views in todo for rows in views), 0
     for size in sorted(
         {own[0].pictures.size for own, views in zip(shelves, todo, strict=True) if any(map(len, views))}
@@ -167,9 +167,15 @@ def compute(
                         progress(done, total)
 
 
-def _missing(shelves: Sequence[Shelf], view: int) -> np.ndarray:
-    """Rows of what is not kept yet of a view on one of the shelves."""
-    return np.unique(np.concatenate([shelf.missing(view) for shelf in shelves]))
+def _mine(shelves: Sequence[Shelf], view: int, share: tuple[int, int]) -> np.ndarray:
+    """Rows of what is not kept yet of a view on one of the shelves, as far as they fall to this process.
+
+    Photos are shared out by their content, not by what is missing, which changes as the others go ahead.
+    """
+    rank, world = share
+    rows = np.unique(np.concatenate([shelf.missing(view) for shelf in shelves]))
+    mine: np.ndarray = rows[shelves[0].pictures.digests[rows] % np.uint64(world) == rank]
+    return mine
 
 
 def _fill(

@@ -1,7 +1,7 @@
 """Cross-validation: a run for each fold, and one ensemble of them, tuned on what each says of photos it never saw.
 
-folds.json            how many
-recipe.toml           the recipe of all
+folds.json            their numbers
+base.toml             the recipe of all
 manifest.parquet      photos, targets, test part and folds
 fold-0, fold-1, ...   a run each; its own fold validates, the others train
 ensemble              a blend folder: the mean of all runs, with the out-of-fold scores
@@ -20,7 +20,7 @@ from modiste.blends import BlendRun
 from modiste.bootstrap import Predicted
 from modiste.bundle import Run
 from modiste.config import DataConfig, Recipe
-from modiste.errors import ManifestError, RunError
+from modiste.errors import ManifestError, RunError, UsageError
 from modiste.job import make_fabric
 from modiste.labels import LabelSet
 from modiste.manifest import Manifest
@@ -45,17 +45,20 @@ def begin(folder: Path, recipe: Recipe, manifest: Manifest, count: int) -> None:
     Raises:
         ManifestError: the manifest has another number of folds.
         RunError: the folder exists.
+        UsageError: the recipe names one fold.
     """
     data = recipe.data
+    if data.fold is not None:
+        raise UsageError.expected("--folds alone", f"--fold {data.fold} beside it", "one of the two")
     manifest = manifest.with_split(0.0, data.test_fraction, recipe.seed, data.stratify_columns)
     if "fold" not in manifest.frame.columns:
         manifest = manifest.with_folds(count, recipe.seed, data.stratify_columns)
-    found = len({*manifest.frame["fold"].to_list()} - {-1})
-    if found != count:
-        raise ManifestError.expected(f"{count} folds in {manifest.source}", found, f"--folds {found}")
+    numbers = sorted({*manifest.frame["fold"].to_list()} - {-1})
+    if len(numbers) != count:
+        raise ManifestError.expected(f"{count} folds in {manifest.source}", len(numbers), f"--folds {len(numbers)}")
     with new_folder(folder.absolute(), f"--resume {folder}, or another -o") as temporary:
-        write_text(temporary / FILE, json.dumps({"folds": count}) + "\n")
-        write_text(temporary / "recipe.toml", recipe.to_toml())
+        write_text(temporary / FILE, json.dumps({"folds": numbers}) + "\n")
+        write_text(temporary / "base.toml", recipe.to_toml())
         manifest.labels.write(temporary / "labels.json")
         manifest.absolute().write(temporary / "manifest.parquet")
 
@@ -78,24 +81,24 @@ def cross_validate(
         raise RunError.expected(f"{folder} to be a cross-validation", f"no {FILE} in it", "modiste train --folds 5")
     if (folder / "ensemble").is_dir():
         return BlendRun.read(folder / "ensemble")
-    count = int(json.loads((folder / FILE).read_text(encoding="utf-8"))["folds"])
-    recipe = Recipe.read(folder / "recipe.toml")
+    numbers: list[int] = json.loads((folder / FILE).read_text(encoding="utf-8"))["folds"]
+    recipe = Recipe.read(folder / "base.toml")
     manifest = Manifest.read(folder / "manifest.parquet", DataConfig(), LabelSet.read(folder / "labels.json"))
-    runs, monitors = [], []
-    for fold in range(count):
+    runs: dict[int, tuple[Run, Monitor]] = {}
+    for k, fold in enumerate(numbers, 1):
         at, own = folder / f"fold-{fold}", recipe.replace([f"data.fold={fold}", "data.test_fraction=0"])
-        monitor, fabric = watch(f"fold {fold} of 0 to {count - 1}"), make_fabric(own, 1, accelerator)
+        monitor, fabric = watch(f"fold {fold}, {k} of {len(numbers)}"), make_fabric(own, 1, accelerator)
         if at.exists():
-            runs.append(resume(at, fabric=fabric, monitor=monitor))
+            run = resume(at, fabric=fabric, monitor=monitor)
         else:
-            runs.append(train(own, manifest, at, fabric=fabric, monitor=monitor))
-        monitors.append(monitor)
+            run = train(own, manifest, at, fabric=fabric, monitor=monitor)
+        runs[fold] = run, monitor
     with new_folder(folder.absolute() / "ensemble", "removing it") as temporary:
-        _assemble(temporary, manifest, runs, monitors)
+        _assemble(temporary, manifest, runs)
     return BlendRun.read(folder / "ensemble")
 
 
-def _assemble(folder: Path, manifest: Manifest, runs: list[Run], monitors: list[Monitor]) -> None:
+def _assemble(folder: Path, manifest: Manifest, runs: dict[int, tuple[Run, Monitor]]) -> None:
     """Write the ensemble, and what each run says of its own fold."""
     folds = manifest.frame["fold"].to_numpy()
     splits = np.where(folds >= 0, "val", manifest.parts)
@@ -104,7 +107,7 @@ def _assemble(folder: Path, manifest: Manifest, runs: list[Run], monitors: list[
     in_fold = part.frame["fold"].to_numpy()
     raw = np.full((len(part), len(part.labels)), np.nan, np.float32)
     errors: list[str | None] = [None] * len(part)
-    for fold, (run, monitor) in enumerate(zip(runs, monitors, strict=True)):
+    for fold, (run, monitor) in runs.items():
         rows = np.flatnonzero(in_fold == fold)
         said = predict_kept(run, part.select(rows), monitor.caching)
         raw[rows] = said.raw
@@ -112,6 +115,6 @@ def _assemble(folder: Path, manifest: Manifest, runs: list[Run], monitors: list[
             errors[row] = error
     read = np.array([error is None for error in errors])
     sentence = f"the mean of {len(runs)} folds; each photo is judged by the run that never saw it"
-    choice = {"split": "val", "photos": fingerprint(part.select(read)), "out_of_fold": True, "sentence": sentence}
-    made = BlendRun.write(folder, runs, whole, Blend.mean(len(runs)), choice)
+    choice = {"split": "val", "photos": fingerprint(part.select(read)), "out_of_fold": list(runs), "sentence": sentence}
+    made = BlendRun.write(folder, [run for run, _ in runs.values()], whole, Blend.mean(len(runs)), choice)
     write(made, "val", Predictions(part, raw, errors, made.views), Predicted(raw, np.zeros(raw.shape, np.int8)))

@@ -66,9 +66,12 @@ class Grid(Frozen):
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """A TOML file: recipe, seeds, set, and [[candidates]] with name and set."""
+        """A TOML file: recipe (a name, or a file beside it), seeds, set, and [[candidates]] with name and set."""
         try:
             data = tomllib.loads(path.read_text(encoding="utf-8"))
+            beside = path.parent / str(data.get("recipe", ""))
+            if beside.is_file():
+                data["recipe"] = str(beside)
             return cls.model_validate(data).checked()
         except (OSError, ValueError) as error:
             why = _first(error) if isinstance(error, ValidationError) else str(error)

@@ -51,6 +51,9 @@ def open_run(folder: Path) -> Run | BlendRun:
     """
     if not folder.exists():
         raise RunError.expected(f"{folder} to be a run folder", "no such folder", "the folder that modiste train made")
+    for name, what, inside in (("folds.json", "cross-validation", "ensemble"), ("compare.toml", "comparison", "best")):
+        if (folder / name).is_file():
+            raise RunError.expected(f"{folder} to be a run folder", f"that of a {what}", str(folder / inside))
     from modiste.blends import BlendRun
     from modiste.bundle import Run
 

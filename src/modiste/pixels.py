@@ -62,7 +62,8 @@ def keep(
     cache.begin(folder, facts)
     rank, world = share
     with writing(folder, _NAME, rank, _UINT8) as file, ThreadPoolExecutor(_READERS) as pool:
-        rows = missing(folder, _NAME, _UINT8, digests)[rank::world]
+        rows = missing(folder, _NAME, _UINT8, digests)
+        rows = rows[digests[rows] % np.uint64(world) == rank]  # by content: what is missing changes meanwhile
         for start in range(0, len(rows), _READERS**2):
             some = rows[start : start + _READERS**2]
             for row, photo in zip(

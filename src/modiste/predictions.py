@@ -81,8 +81,10 @@ def blended(run: BlendRun, part: Manifest, raw: np.ndarray) -> np.ndarray:
     read = np.isfinite(raw).all(axis=(0, 2))
     probs = np.full(raw.shape[1:], np.nan, np.float32)
     readable = part.select(read)
-    if run.choice.get("out_of_fold") and run.choice.get("photos") == fingerprint(readable):
-        probs[read] = raw[part.frame["fold"].to_numpy()[read], np.flatnonzero(read)]
+    folds_of_members = run.choice.get("out_of_fold")
+    if folds_of_members and run.choice.get("photos") == fingerprint(readable):
+        members = np.searchsorted(folds_of_members, readable.frame["fold"].to_numpy())
+        probs[read] = raw[members, np.flatnonzero(read)]
         return probs
     fitted = run.blend.method != "mean" and run.blend.weights.max() < 1  # not so one run alone
     if fitted and run.choice.get("photos") == fingerprint(readable):

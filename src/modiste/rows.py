@@ -57,7 +57,7 @@ class Rows:
 
 def missing(folder: Path, name: str, dtype: np.dtype, keys: np.ndarray) -> np.ndarray:
     """Positions of the keys (n,) uint64 that have no array yet, each key once."""
-    at = _find(_all_records(folder, name, dtype), keys)
+    at = _find(_all_records(_files(folder, name), dtype), keys)
     _, first = np.unique(keys, return_index=True)
     return np.sort(first[at[first] < 0])
 
@@ -68,11 +68,12 @@ def open_rows(folder: Path, name: str, dtype: np.dtype, keys: np.ndarray) -> Row
     Raises:
         KeyError: one of them is.
     """
-    records = _all_records(folder, name, dtype)
+    files = _files(folder, name)  # listed once: a writer may begin another meanwhile
+    records = _all_records(files, dtype)
     at = _find(records, keys)
     if (at < 0).any():
         raise KeyError(int(keys[at < 0][0]))
-    maps = tuple(np.memmap(path, dtype, "r") for path in _files(folder, name))
+    maps = tuple(np.memmap(path, dtype, "r", shape=(path.stat().st_size // dtype.itemsize,)) for path in files)
     return Rows(maps, records[at])
 
 
@@ -148,10 +149,10 @@ def _files(folder: Path, name: str) -> list[Path]:
     return [path for path in sorted(folder.glob(f"{name}-*.rows")) if path.stat().st_size]
 
 
-def _all_records(folder: Path, name: str, dtype: np.dtype) -> np.ndarray:
-    """Records of all writers, sorted by key; "file" is the place in `_files`."""
+def _all_records(files: Sequence[Path], dtype: np.dtype) -> np.ndarray:
+    """Records of all writers, sorted by key; "file" is the place in `files`."""
     parts = [np.empty(0, _RECORD)]
-    for k, path in enumerate(_files(folder, name)):
+    for k, path in enumerate(files):
         records = _records(path, dtype)
         records["file"] = k
         parts.append(records)

@@ -17,7 +17,7 @@ from modiste.cuts import Cutter
 from modiste.dataset import TrainingPhotos, ViewPlan, make_loader
 from modiste.errors import PhotoError
 from modiste.features import Features, Shelf, boundaries, compute
-from modiste.job import Job
+from modiste.job import Job, raise_together
 from modiste.model import Unlock, forward_function, groups_unlocked
 from modiste.pictures import Pictures
 from modiste.predict import Predictor
@@ -189,7 +189,12 @@ def _features(job: Job, number: int, photos: TrainingPhotos) -> tuple[Features, 
         elif unlock == recipe.stages[number].unlock:
             return None
     share, workers = _share(job), recipe.train.workers
-    compute(job.cutter, shelves, workers=workers, share=share, progress=job.monitor.caching)
+    error = None
+    try:
+        compute(job.cutter, shelves, workers=workers, share=share, progress=job.monitor.caching)
+    except PhotoError as met:
+        error = met
+    raise_together(job.fabric, error)
     job.fabric.barrier()
     return shelves[0][0].open(), shelves[1][0].open()
 
@@ -216,7 +221,12 @@ def _decoded(job: Job, photos: TrainingPhotos) -> TrainingPhotos:
     digests = _digests(job, "train")
     if not job.fabric.broadcast(pixels.fits(photos, digests)):
         return photos
-    pixels.keep(photos, digests, share=_share(job), progress=job.monitor.caching)
+    error = None
+    try:
+        pixels.keep(photos, digests, share=_share(job), progress=job.monitor.caching)
+    except PhotoError as met:
+        error = met
+    raise_together(job.fabric, error)
     job.fabric.barrier()
     kept = pixels.open_kept(photos, digests)
     return TrainingPhotos(photos.manifest, recipe, photos.size, views=photos.views, kept=kept)
