@@ -3,7 +3,7 @@
     python benchmarks/growth.py FOLDER
 
 Trains MobileNetV2 at 160 px by the paper's recipe (10 epochs locked, 10 with the last group unlocked) on 500, 1,000,
-2,000 and 5,000 real photos, each with an empty cache, and prints wall and CPU seconds, memory and disk. Memory is what
+2,000 and 5,000 real photos, each with an empty cache, and prints wall seconds, memory and disk. Memory is what
 belongs to the processes alone (RssAnon, sampled); pages of mapped files are the kernel's, which takes them back. Then
 what the paper's networks cost for 54,908 and 1,000,000 photos, by the rates that benchmarks/recipe.py measured.
 Needs MODISTE_DATA (photos and weights).
@@ -66,7 +66,7 @@ def anonymous(pid: int) -> int:
 
 
 def trained(folder: Path, count: int) -> dict[str, float]:
-    """Wall and CPU seconds, peak memory, disk of one training."""
+    """Wall seconds, peak memory, disk of one training."""
     table = make_photos(folder, count)
     out, cache = folder / f"run-{count}", folder / f"cache-{count}"
     for old in (out, cache):
@@ -81,7 +81,9 @@ def trained(folder: Path, count: int) -> dict[str, float]:
     command = ["train", str(table), "-o", str(out), "--recipe", str(folder / "growth.toml")]
     began, peak = time.monotonic(), 0
     process = subprocess.Popen(
-        [sys.executable, "-m", "modiste", *command], env={**os.environ, "MODISTE_CACHE": str(cache)}
+        [sys.executable, "-m", "modiste", *command],
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, "MODISTE_CACHE": str(cache)},
     )
     while process.poll() is None:
         peak = max(peak, anonymous(process.pid))
