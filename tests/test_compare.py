@@ -21,6 +21,7 @@ from modiste.grid import Candidate, Grid, slug
 from modiste.loading import predictor
 from modiste.manifest import Manifest
 from modiste.metrics import mean_average_precision
+from modiste.terminal import TerminalMonitor
 
 TIMINGS = {"seconds", "cache_seconds", "ms_a_photo"}
 NAMES = ["test_byobnet-adam-3", "test_byobnet-adam-4", "test_byobnet-sgd-3", "test_byobnet-sgd-4"]
@@ -292,3 +293,16 @@ def test_a_comparison_goes_on_without_the_recipe_it_began_with(drawn, one_epoch,
     comparing.begin(tmp_path / "table", grid, Manifest.read(drawn))
     own.unlink()
     assert command("compare", "--resume", tmp_path / "table") == 0
+
+
+def test_what_is_computed_once_is_shown_where_nothing_is_trained():
+    """A run that was killed between its last step and its scores is only scored when the comparison goes on."""
+    monitor = TerminalMonitor()
+    monitor.caching(0, 2)
+    monitor.caching(2, 2)
+    assert not monitor.bar.live.is_started
+    monitor.start(1, 3, 0)
+    monitor.caching(2, 2)
+    assert monitor.bar.live.is_started
+    monitor.end()
+    assert not monitor.bar.live.is_started

@@ -104,12 +104,15 @@ def fetching() -> Iterator[Callable[[FetchState], None]]:
 class TerminalMonitor(Monitor):
     """A bar over all steps with loss, rate and time left, and a line for each epoch."""
 
+    def __init__(self) -> None:
+        self.bar = _bar()
+        self.cached: TaskID | None = None
+        self.training = False
+
     def start(self, epochs: int, steps: int, step: int) -> None:
         """Show the bar."""
-        self.epochs = epochs
-        self.bar = _bar()
+        self.epochs, self.training = epochs, True
         self.task = self.bar.add_task("training", total=steps, completed=step, words="", photos=1)
-        self.cached: TaskID | None = None
         self.bar.start()
         if step:
             console.print(f"going on after step {step} of {steps}")
@@ -128,10 +131,13 @@ class TerminalMonitor(Monitor):
         )
 
     def caching(self, done: int, total: int) -> None:
-        """Show a second bar while photos are computed beforehand."""
+        """Show a bar, during training a second one, while photos are computed once; before or after it too."""
         if self.cached is None or self.bar.tasks[-1].finished:
             self.cached = self.bar.add_task("computing once", total=total, words="")
+        self.bar.start()  # nothing happens where it is there
         self.bar.update(self.cached, completed=done, total=total, visible=done < total)
+        if done >= total and not self.training:
+            self.bar.stop()
 
     def note(self, words: str) -> None:
         """Leave a line above the bar."""
@@ -139,6 +145,7 @@ class TerminalMonitor(Monitor):
 
     def end(self) -> None:
         """Take the bar away."""
+        self.training = False
         self.bar.stop()
 
 
