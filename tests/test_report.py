@@ -13,7 +13,7 @@ from matplotlib.font_manager import fontManager
 from PIL import Image
 from sklearn.metrics import log_loss
 
-from modiste import report
+from modiste import report, report_cards
 from modiste.bootstrap import Predicted, intervals, replicate
 from modiste.decision import Decision
 from modiste.errors import UsageError
@@ -194,9 +194,9 @@ def test_a_photo_that_cannot_be_read_is_a_grey_box(case, page):
 
 
 def test_said_and_missed_under_the_worst_photo(case):
-    worst = int(np.argmax([report.mean_log_loss(t, p) for t, p in zip(case.targets, case.probs, strict=True)]))
+    worst = int(np.argmax([report_cards.mean_log_loss(t, p) for t, p in zip(case.targets, case.probs, strict=True)]))
     result = Result(case.scores, case.targets, case.probs, case.decisions, case.labels)
-    card = report._cards(result, case.photos)["worst"][0]
+    card = report_cards.photo_cards(result, case.photos, None)["worst"][0]
     assert card["name"] == f"photo {worst}.jpg"
     kinds = {(1, 1): "right", (1, 0): "missed", (0, 1): "wrong", (-1, 1): "unknown"}
     expected = Counter()
@@ -204,7 +204,7 @@ def test_said_and_missed_under_the_worst_photo(case):
         kind = kinds.get((case.targets[worst, k], case.decisions[worst, k]))
         if kind:
             expected[kind, name, float(case.probs[worst, k])] += 1
-    assert Counter((kind, *chip) for kind, chips in card["chips"].items() for chip in chips) == expected
+    assert Counter((kind, *chip[1:]) for kind, chips in card["chips"].items() for chip in chips) == expected
 
 
 def test_co_errors_by_brute_force(case, page):

@@ -15,8 +15,10 @@ from modiste.compare_commands import cache_app, compare
 from modiste.data_commands import check, split
 from modiste.decision_commands import blend, tune
 from modiste.errors import ModisteError, StorageError
+from modiste.export_commands import export, info
 from modiste.fetch_command import fetch
-from modiste.model_commands import demo, evaluate, tag, train
+from modiste.model_commands import demo, evaluate, train
+from modiste.tag_command import tag
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -43,7 +45,7 @@ def _root(
     pass
 
 
-for verb in (demo, fetch, check, split, train, compare, evaluate, tune, blend, tag):
+for verb in (demo, fetch, check, split, train, compare, evaluate, tune, blend, tag, export, info):
     app.command()(verb)
 app.add_typer(cache_app, name="cache")
 
