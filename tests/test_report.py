@@ -15,12 +15,15 @@ from sklearn.metrics import log_loss
 
 from modiste import report, report_cards
 from modiste.bootstrap import Predicted, intervals, replicate
+from modiste.config import ImageConfig
 from modiste.decision import Decision
 from modiste.errors import UsageError
 from modiste.labels import Group, Label, LabelSet
 from modiste.metrics import score
 from modiste.operating import operating_curve
 from modiste.plots import _CJK, Result, plot_history, printable, save, small_multiples
+from modiste.predict import Predictor
+from modiste.prediction import Said
 from modiste.report import write_report
 from modiste.weighted import flat
 
@@ -205,6 +208,25 @@ def test_said_and_missed_under_the_worst_photo(case):
         if kind:
             expected[kind, name, float(case.probs[worst, k])] += 1
     assert Counter((kind, *chip[1:]) for kind, chips in card["chips"].items() for chip in chips) == expected
+
+
+def test_evidence_is_shown_for_what_was_said_first(case):
+    def forward(photos):
+        probs = np.full((len(photos), len(LABELS)), 0.5, np.float32)
+        return Said(probs, probs, np.tile(photos[:, None, ::8, ::8, 0].astype(np.float32), (1, len(LABELS), 1, 1)))
+
+    tags = Predictor(forward, LABELS, ImageConfig(size=32, mode="crop"), case.decision)
+    result = Result(case.scores, case.targets, case.probs, case.decisions, case.labels)
+    cards = [card for way in report_cards.photo_cards(result, case.photos, tags).values() for card in way]
+    for card in cards:
+        wanted = [name for kind in ("right", "wrong", "missed", "unknown") for _, name, _ in card["chips"][kind]][:3]
+        readable = card["thumbnail"] is not None
+        assert [name for name, _ in card["heatmaps"]] == (wanted if readable else [])
+    assert sum(bool(card["heatmaps"]) for card in cards) > 10
+    page = case.write(tags=tags)
+    assert sum("Evidence for" in (img.get("alt") or "") for img in page.all("img")) == sum(
+        len(card["heatmaps"]) for card in cards
+    )
 
 
 def test_co_errors_by_brute_force(case, page):

@@ -13,7 +13,6 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from modiste.download import Failure, check_url, download, session
 from modiste.errors import PhotoError
 from modiste.fetch_config import FetchConfig
 from modiste.stock import Item, Url
@@ -74,6 +73,8 @@ class _Fetcher:
 
     async def get(self, address: str) -> bytes | PhotoError:
         """What lies behind a URL."""
+        from modiste.download import Failure, check_url  # imported by the first URL: it takes a third of a second
+
         try:
             host = str(check_url(address).host)
             for attempt in range(self._config.retries + 1):
@@ -90,6 +91,8 @@ class _Fetcher:
             return PhotoError.expected(f"{address} to be a photo", failure.got, "another URL")
 
     async def _once(self, address: str) -> bytes:
+        from modiste.download import download, session
+
         async with self._opening:
             if self._session is None:
                 self._closing = session(self._config)
