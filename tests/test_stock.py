@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 
 import polars as pl
 import pytest
@@ -9,8 +10,9 @@ from web import Web, answer
 
 from modiste.errors import ModisteError, PhotoError
 from modiste.fetch_config import FetchConfig
+from modiste.items import Item, Url
 from modiste.remote import fetched
-from modiste.stock import Item, Stock, Url
+from modiste.stock import Stock
 
 
 def found(*arguments, **settings):
@@ -111,8 +113,43 @@ def test_bytes_in_parquet_are_read_a_part_at_a_time(tmp_path, nested):
     items = [item for part in parts for item in part]
     assert [len(part) for part in parts] == [3, 3, 3, 1]
     assert [item.source for item in items if item.id not in ("4.jpg", "row 5")] == [one for one in data if one]
-    assert isinstance(items[4].source, PhotoError)
+    assert items[4].source == tmp_path / "4.jpg" if nested else isinstance(items[4].source, PhotoError)
     assert items[7].id == ("7.jpg" if nested else "row 8")
+
+
+def test_a_struct_without_bytes_names_a_path(tmp_path):
+    cells = [{"bytes": None, "path": "a.jpg"}, {"bytes": b"x", "path": "b.jpg"}]
+    table = tmp_path / "a[1].parquet"
+    pl.DataFrame({"image": cells}, schema={"image": pl.Struct({"bytes": pl.Binary, "path": pl.String})}).write_parquet(
+        table
+    )
+    assert found(table) == [Item("a.jpg", tmp_path / "a.jpg"), Item("b.jpg", b"x")]
+
+
+def test_a_damaged_parquet_is_one_sentence(tmp_path):
+    table = tmp_path / "photos.parquet"
+    pl.DataFrame({"id": list(range(2000)), "bytes": [os.urandom(50) for _ in range(2000)]}).write_parquet(table)
+    content = bytearray(table.read_bytes())
+    content[200:60_000] = bytes(59_800)
+    table.write_bytes(content)
+    with pytest.raises(ModisteError, match="to be a Parquet file"):
+        found(table)
+
+
+def test_urls_in_an_image_column_are_fetched(tmp_path):
+    table = write(tmp_path / "list.csv", [{"image": "https://x.org/a.jpg"}])
+    assert found(table)[0].source == Url("https://x.org/a.jpg")
+
+
+def test_photos_of_one_product_keep_names_of_their_own(tmp_path):
+    rows = [{"product_id": "5", "image": name} for name in ("a.jpg", "b.jpg")]
+    assert [item.id for item in found(write(tmp_path / "list.csv", rows))] == ["a.jpg", "b.jpg"]
+
+
+def test_a_name_that_is_too_long_is_not_there(tmp_path):
+    table = write(tmp_path / "list.csv", [{"id": "x" * 300, "url": "http://x.org/1.jpg"}])
+    assert found(table)[0].source == Url("http://x.org/1.jpg")
+    assert found("y" * 5000)[0].id == "y" * 5000
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ job is killed and by however many processes: shard 3 of 16 has the parts 2, 18, 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -21,13 +22,15 @@ import polars as pl
 from filelock import FileLock, Timeout
 
 from modiste.errors import RunError, UsageError
+from modiste.items import Item
 from modiste.predict import BasePredictor
-from modiste.stock import Item, Stock, is_table, write_found
+from modiste.stock import Stock, is_table, write_found
 from modiste.storage import WRITING, make_folder, replacing, write_text
 from modiste.tag import Tagged, as_frame, tagged
 
 JOB = "job.json"
 _NAMED = 20  # photos that fail are named, the others counted
+_STALE = 3600  # seconds: no part is being written for so long
 PART = 1000  # photos: minutes of work at most, in files that are read with ease
 
 
@@ -112,31 +115,28 @@ class Job:
             UsageError, ManifestError: as `Stock.of`.
             StorageError: the folder can't be written.
         """
+        root = root and str(Path(root).absolute())
         given = {"photos": _photos(arguments), "image_column": image_column, "root": root, "model": model}
-        if not (folder / JOB).is_file():
-            foreign = folder.is_dir() and any(not _left_over(path) for path in folder.iterdir())
-            if foreign:
-                raise RunError.expected(f"{folder} to be a new folder or a job's", "another one", "another -o")
-            make_folder(folder)
-            for k, (table, group) in enumerate(_groups(arguments)):
-                if not table:
-                    write_found(folder / f"found-{k}.jsonl", group)
-            write_text(folder / JOB, json.dumps({**given, "size": size}, ensure_ascii=False, indent=1) + "\n")
-        try:
-            known = dict(json.loads((folder / JOB).read_text(encoding="utf-8")))
-            size = int(known.pop("size"))
-        except (ValueError, TypeError, KeyError) as error:
-            raise RunError.expected(f"{folder / JOB} to tell of a job", f"'{error}'", "another -o") from error
-        for key, value in given.items():
-            if json.loads(json.dumps(value)) != known.get(key):
-                want = f"{folder} to go on with the {key.replace('_', ' ')} that it was begun with"
-                raise RunError.expected(want, "another", "what it was begun with, or another -o")
-        sources = [
-            source
-            for k, (table, group) in enumerate(_groups(arguments))
-            for name in ([folder / f"found-{k}.jsonl"] if not table else group)
-            for source in Stock.of([str(name)], image_column=image_column if table else None, root=root).sources
-        ]
+        tables = {
+            name: Stock.of([name], image_column=image_column, root=root).sources
+            for table, group in _groups(arguments)
+            if table
+            for name in group
+        }
+        make_folder(folder)
+        if _foreign(folder):
+            raise RunError.expected(f"{folder} to be a new folder or a job's", "another one", "another -o")
+        with FileLock(folder / "job.lock"):  # of several shards that begin together, one writes down what there is
+            if not (folder / JOB).is_file():
+                for k, (table, group) in enumerate(_groups(arguments)):
+                    if not table:
+                        write_found(folder / f"found-{k}.jsonl", group)
+                write_text(folder / JOB, json.dumps({**given, "size": size}, ensure_ascii=False, indent=1) + "\n")
+        size = _same(folder, given)
+        sources = []
+        for k, (table, group) in enumerate(_groups(arguments)):
+            parts = [tables[name] for name in group] if table else [Stock.found(folder / f"found-{k}.jsonl").sources]
+            sources += [source for part in parts for source in part]
         return cls(folder, Stock(sources), size)
 
     def run(
@@ -162,6 +162,7 @@ class Job:
         lock = FileLock(self.folder / f"shard-{shard.number}-of-{shard.all}.lock", timeout=0)
         try:
             with lock:
+                self._remove_stale()
                 return self._run(predictor, shard, fetch, progress)
         except Timeout:
             got = f"another process at shard {shard.number}/{shard.all}"
@@ -181,7 +182,7 @@ class Job:
                 continue
             path = self.folder / f"part-{number:06d}.parquet"
             if path.exists():
-                frame = pl.read_parquet(path, columns=["error"])
+                frame = _errors(path)
                 earlier += len(frame)
                 progress(photos + len(frame) - earlier, earlier)
             else:
@@ -193,12 +194,43 @@ class Job:
             errors += why.head(_NAMED - len(errors)).to_list()
         return Done(photos, failed, parts, earlier, tuple(errors))
 
+    def _remove_stale(self) -> None:
+        """What processes that were killed long ago were writing; another shard's is younger."""
+        for old in self.folder.glob(f"{WRITING}part-*"):
+            if time.time() - old.stat().st_mtime > _STALE:
+                old.unlink(missing_ok=True)
+
     def _write(self, path: Path, frame: pl.DataFrame) -> pl.DataFrame:
-        for old in self.folder.glob(f"{WRITING}{path.stem}.*"):  # of a process that was killed
-            old.unlink(missing_ok=True)
         with replacing(path, pl.exceptions.ComputeError) as temporary:
             frame.write_parquet(temporary)
         return frame
+
+
+def _same(folder: Path, given: dict[str, Any]) -> int:
+    """Photos a part, of a job that was begun with just this.
+
+    Raises:
+        RunError: it was begun with something else.
+    """
+    try:
+        known = dict(json.loads((folder / JOB).read_text(encoding="utf-8")))
+        size = int(known.pop("size"))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise RunError.expected(f"{folder / JOB} to tell of a job", f"'{error}'", "another -o") from error
+    for key, value in given.items():
+        if json.loads(json.dumps(value)) != known.get(key):
+            want = f"{folder} to go on with the {key.replace('_', ' ')} that it was begun with"
+            raise RunError.expected(want, "another", "what it was begun with, or another -o")
+    return size
+
+
+def _errors(path: Path) -> pl.DataFrame:
+    """The column of errors of a part."""
+    try:
+        return pl.read_parquet(path, columns=["error"], glob=False)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        reason = str(error).split("\n", maxsplit=1)[0]
+        raise RunError.expected(f"{path} to be a part that this job wrote", f"'{reason}'", "removing it") from error
 
 
 def _counted(photos: Iterable[Tagged], before: int, told: Callable[[int], None]) -> Iterator[Tagged]:
@@ -223,6 +255,7 @@ def _photos(arguments: Sequence[str]) -> list[list[Any]]:
     return named
 
 
-def _left_over(path: Path) -> bool:
-    """What a job that was killed before it was written down may have left."""
-    return path.name.startswith((WRITING, "found-"))
+def _foreign(folder: Path) -> bool:
+    """Whether a folder holds anything but a job, or what one left that was killed before it was written down."""
+    names = {path.name for path in folder.iterdir()}
+    return JOB not in names and not all(name.startswith((WRITING, "found-", "job.lock")) for name in names)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from modiste.decision import Decision
+from modiste.errors import RunError
 from modiste.labels import LabelSet
 
 _MOST = 60  # labels that are listed
@@ -48,6 +51,19 @@ def model_card(
         _decision(decision),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def read_metrics(folder: Path) -> dict[str, Any]:
+    """Scores of each split that was evaluated, from `metrics.json` of a run or blend folder.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    path = folder / "metrics.json"
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    except (ValueError, TypeError) as error:
+        raise RunError.expected(f"{path} to be a JSON object", f"'{error}'", "removing it") from error
 
 
 def _labels(labels: LabelSet) -> str:

@@ -45,12 +45,15 @@ def export(
     from modiste.exporting import Int8
     from modiste.exporting import export as make
     from modiste.stock import files
-    from modiste.terminal import counting, print_export
+    from modiste.terminal import counting
+    from modiste.terminal_models import print_export
 
     try:
         words = "" if card is None else card.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise UsageError.expected(f"{card} to be a text", f"'{error}'", "a Markdown file") from error
+    if output.suffix.lower() != ".onnx":
+        raise UsageError.expected(f"{output} to end in .onnx", f"'{output.suffix}'", f"-o {output}.onnx")
     compared = files(check) if check else None
     with counting("calibrating") if int8 else nullcontext() as progress:
         rounding = Int8(files(int8), max_loss, progress) if int8 and progress else None
@@ -76,7 +79,7 @@ def info(
         modiste info runs/coat --json
     """
     from modiste.model_info import model_info
-    from modiste.terminal import print_model
+    from modiste.terminal_models import print_model
 
     facts = model_info(model)
     if as_json:

@@ -18,7 +18,7 @@ from torch import nn
 
 from modiste.blends import BlendRun
 from modiste.bundle import Run
-from modiste.card import model_card
+from modiste.card import model_card, read_metrics
 from modiste.config import ImageConfig
 from modiste.errors import RunError, UsageError
 from modiste.int8 import Rounded, int8_card, judges, read_squares, round_off
@@ -114,14 +114,14 @@ def export(
     with replacing(path) as temporary:
         tags = _reopened(temporary, graph, facts)
         parity = compare(opened.original, tags, opened.photos)
-        if parity.largest > TOLERANCE:
+        if not parity.largest <= TOLERANCE:  # nan is none
             raise RunError.expected(
                 f"{path} to say what {folder} says, within {TOLERANCE:g}",
                 f"a difference of {parity.largest:.2g} in {parity.photos} photos",
                 "another backbone",
             )
         rounded = None if int8 is None else _round(opened, graph, tags, facts, int8)
-        if rounded is not None and rounded.faster:
+        if rounded is not None and rounded.faster and rounded.close:
             _reopened(temporary, rounded.graph, _rounded_facts(facts, rounded))
     return Written(Exported.read(path), parity, rounded)
 
@@ -161,10 +161,28 @@ def open_model(folder: Path, views: Views | None, photos: Sequence[Path] | None)
     if len(images) > 1:
         got = ", ".join(f"{image.size} px, {image.mode}" for image in images)
         raise UsageError.expected("members that see the same squares, for one file", got, "exporting each by itself")
+    _check_views(run, views)
     found = _photos(run) if photos is None else photos
     if not found:
         raise UsageError.expected("photos to compare the file on", "none that can be found", "--check FOLDER")
-    return Opened(run, predictor(run, views or run.views), images.pop(), found[:CHECKED])
+    # On the CPU, as the file: a GPU's convolutions round more.
+    return Opened(run, predictor(run, views or run.views, device="cpu"), images.pop(), found[:CHECKED])
+
+
+def _check_views(run: Run | BlendRun, views: Views | None) -> None:
+    """Refuse a blend that one graph can't be: it blends each view, and the views are averaged after that.
+
+    Raises:
+        UsageError: it is such a blend.
+    """
+    if not isinstance(run, BlendRun):
+        return
+    own = {views or run.own_views or member.views for member in run.members}
+    if len(own) > 1:
+        got = ", ".join(sorted(own))
+        raise UsageError.expected("members that see the same views, for one file", got, "--views with one of them")
+    if run.blend.method == "stack" and own != {"one"}:
+        raise UsageError.expected("one view of each photo, for a stack in one file", own.pop(), "--views one")
 
 
 def _photos(run: Run | BlendRun) -> list[Path]:
@@ -206,14 +224,14 @@ def _members(run: Run | BlendRun) -> tuple[Run, ...]:
 
 def describe(run: Run | BlendRun, tagger: BasePredictor, words: str = "") -> dict[str, Any]:
     """What is known of a model as plain data: the metadata of an exported file (docs/export.md)."""
-    parts, metrics = run.manifest().parts, run.folder / "metrics.json"
+    parts = run.manifest().parts
     card = model_card(
         run.name,
         run.labels,
         run.decision,
         facts=run.facts(),
         photos={part: int((parts == part).sum()) for part in dict.fromkeys(parts.tolist()) if part},
-        metrics=json.loads(metrics.read_text(encoding="utf-8")) if metrics.is_file() else {},
+        metrics=read_metrics(run.folder),
         words=words,
     )
     return {

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
+from itertools import chain, count
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from PIL import Image
 from modiste import images
 from modiste.config import ImageConfig
 from modiste.errors import UsageError
-from modiste.prediction import Prediction
+from modiste.listing import file_stem
 from modiste.storage import make_folder, replacing
 from modiste.tag import Tagged
 
@@ -43,9 +43,9 @@ def overlay(photo: np.ndarray, heat: np.ndarray) -> np.ndarray:
 
 
 class Explainer:
-    """Writes an overlay for each chosen label of each photo into a folder: `<photo>-<label>.jpg`.
+    """Writes an overlay for each chosen label of each photo into a folder: `<photo>.<label>.jpg`.
 
-    Photos of one name are told apart by a number: `coat-dress.jpg`, `coat-2-dress.jpg`.
+    Photos of one name are told apart by a number: `coat.dress.jpg`, `coat-2.dress.jpg`.
 
     Raises:
         StorageError: the folder can't be made.
@@ -54,31 +54,38 @@ class Explainer:
     def __init__(self, folder: Path, image: ImageConfig) -> None:
         make_folder(folder)
         self._folder, self._image = folder, image
-        self._seen: dict[str, int] = {}
+        self._taken: set[str] = set()
 
     def watch(self, photos: Iterable[Tagged]) -> Iterator[Tagged]:
         """Pass photos on, each once its overlays are written.
 
         Raises:
-            UsageError: the network has no places, or a photo is no file.
+            UsageError: the network has no places.
             StorageError: an overlay can't be written.
         """
         for photo in photos:
-            if photo.prediction.error is None:
-                if photo.path is None:
-                    raise UsageError.expected("photos in files, for --explain", f"{photo.id}", "fetching it first")
-                self._explain(photo.path, photo.prediction)
+            if photo.prediction.labels:
+                self._explain(photo)
             yield photo
 
-    def _explain(self, path: Path, prediction: Prediction) -> None:
-        name = path.stem
-        self._seen[name] = self._seen.get(name, 0) + 1
-        if self._seen[name] > 1:
-            name = f"{name}-{self._seen[name]}"
+    def _explain(self, photo: Tagged) -> None:
+        prediction, source = photo.prediction, photo.source
         if prediction.maps is None:
             raise UsageError.expected("a network with a map of places, for --explain", "none", "a convolutional one")
-        photo = images.load(path, self._image.size, self._image.mode)
+        size, mode = self._image.size, self._image.mode
+        if isinstance(source, bytes):
+            square = images.resize(images.decode(source, name=photo.id, target=size), size, mode)
+        else:
+            square = images.load(Path(str(source)), size, mode)
+        name = self._name(source.stem if isinstance(source, Path) else photo.id)
         for label in prediction.labels:
-            word = re.sub(r"[^\w-]+", "-", label)[:60]  # a label may hold "/"
-            with replacing(self._folder / f"{name}-{word}.jpg") as temporary:
-                Image.fromarray(overlay(photo, prediction.heatmap(label))).save(temporary, "JPEG", quality=_QUALITY)
+            with replacing(self._folder / f"{name}.{file_stem(label)}.jpg") as temporary:
+                Image.fromarray(overlay(square, prediction.heatmap(label))).save(temporary, "JPEG", quality=_QUALITY)
+
+    def _name(self, photo: str) -> str:
+        """One that no other photo has, also where a file system takes "a" for "A"."""
+        stem = file_stem(photo)
+        names = chain([stem], (f"{stem}-{k}" for k in count(2)))
+        name = next(name for name in names if name.casefold() not in self._taken)
+        self._taken.add(name.casefold())
+        return name

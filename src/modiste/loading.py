@@ -44,7 +44,7 @@ def load(
 
 
 def _open(path: Path, views: Views | None) -> Predictor | Ensemble:
-    if path.is_dir() or path.suffix != ".onnx":
+    if path.is_dir() or path.suffix.lower() != ".onnx":
         return predictor(open_run(path), views)
     from modiste.runtime import Exported
 
@@ -82,8 +82,8 @@ def open_run(folder: Path) -> Run | BlendRun:
     return BlendRun.read(folder) if (folder / "blend.json").is_file() else Run.read(folder)
 
 
-def predictor(run: Run | BlendRun, views: Views | None = None) -> Predictor | Ensemble:
-    """What tags photos with an opened run or blend.
+def predictor(run: Run | BlendRun, views: Views | None = None, *, device: str | None = None) -> Predictor | Ensemble:
+    """What tags photos with an opened run or blend; `device` is as PyTorch calls it, None the GPU if there is one.
 
     Raises:
         RunError: there is no trained model.
@@ -95,9 +95,11 @@ def predictor(run: Run | BlendRun, views: Views | None = None) -> Predictor | En
 
     if not isinstance(run, Run):
         asked = views or run.own_views
-        return Ensemble(tuple(predictor(member, asked) for member in run.members), run.blend, run.decision)
+        return Ensemble(
+            tuple(predictor(member, asked, device=device) for member in run.members), run.blend, run.decision
+        )
     model = Tagger.from_state(run.recipe.model, run.read_weights())
-    model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
     return Predictor(forward_function(model), run.labels, run.recipe.image, run.decision, views or run.views)
 
 

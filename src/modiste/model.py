@@ -149,7 +149,7 @@ class Network(nn.Module):
         grid = backbone.forward_features(normalise(photos.permute(0, 3, 1, 2), model.mean, model.std))
         features = backbone.forward_head(grid)
         said = model.head(features).float().sigmoid(), features.float()
-        if grid.ndim != 4:  # a transformer's tokens
+        if not isinstance(grid, Tensor) or grid.ndim != 4:  # tokens of a transformer, or of several
             return said
         # The head on each place alone. Where a backbone ends in global average pooling, and so is linear from here
         # on, that is the weights of the label times the feature map.

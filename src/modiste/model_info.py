@@ -24,7 +24,7 @@ def model_info(path: Path) -> dict[str, Any]:
         RunError: it is no model.
     """
     tags: BasePredictor
-    if path.is_file() and path.suffix == ".onnx":
+    if path.is_file() and path.suffix.lower() == ".onnx":
         from modiste.runtime import Exported
 
         exported = Exported.read(path)

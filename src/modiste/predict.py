@@ -30,6 +30,7 @@ Views = Literal["one", "flip", "flip+translate"]
 
 Forward = Callable[[np.ndarray], Said]
 
+BYTES = "photo (bytes)"  # what errors call a photo without a name
 SHIFT = 0.05  # of the side: how far the translated views move
 
 
@@ -188,7 +189,8 @@ class Ensemble(BasePredictor):
                 continue
             probs = np.stack([one.probs for one in said])[:, None]
             maps = [one.maps for one in said if one.maps is not None]
-            alike = len(maps) == len(said) and len({each.shape for each in maps}) == 1
+            modes = {member.image.mode for member in self.members}
+            alike = len(maps) == len(said) and len(modes) == len({each.shape for each in maps}) == 1
             yield Raw(said[0].photo, self.blend.apply(probs)[0], None, np.mean(maps, axis=0) if alike else None)
 
 
@@ -235,5 +237,5 @@ def _batches(items: Iterable, size: int) -> Iterator[list]:
 
 def _name(source: Source) -> str:
     if isinstance(source, bytes | PhotoError):
-        return "photo (bytes)"
+        return BYTES
     return "photo (array)" if isinstance(source, np.ndarray) else str(source)

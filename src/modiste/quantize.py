@@ -42,11 +42,11 @@ class Quantizer:
         # Folds batch-norms into the convolutions before them, so that both are rounded once.
         quant_pre_process(folder / "float32.onnx", self._prepared, skip_symbolic_shape=True)
         nodes = onnx.load(self._prepared).graph.node
-        convolutions = [node.name for node in nodes if node.op_type == "Conv"]
-        self.blocks = [block.tolist() for block in np.array_split(convolutions, min(BLOCKS, len(convolutions)))]
-        # What comes after the last convolution costs nothing, and every label's score rests on it.
-        last = max((k for k, node in enumerate(nodes) if node.op_type == "Conv"), default=-1)
-        self._never = [node.name for node in nodes[last + 1 :] if node.op_type in {"MatMul", "Gemm"}]
+        leading = _leading_to_convolutions(nodes)
+        pieces = np.array_split([node.name for node in nodes if node.name in leading], BLOCKS)
+        self.blocks = [piece.tolist() for piece in pieces if len(piece)]
+        # What no convolution follows, pooling, head and blend, costs nothing, and every label's score rests on it.
+        self._never = [node.name for node in nodes if node.name not in leading]
 
     def quantized(self, kept: Sequence[int] = ()) -> Any:
         """The graph in int8 but for the blocks `kept`, as an onnx.ModelProto."""
@@ -71,6 +71,17 @@ class Quantizer:
         finally:
             root.setLevel(level)
         return onnx.load(path)
+
+
+def _leading_to_convolutions(nodes: Sequence[Any]) -> set[str]:
+    """Names of the convolutions and of all that they are computed from; `nodes` are in order of computation."""
+    needed: set[str] = set()
+    leading: set[str] = set()
+    for node in reversed(nodes):
+        if node.op_type == "Conv" or needed & set(node.output):
+            leading.add(node.name)
+            needed.update(node.input)
+    return leading
 
 
 class _Photos(CalibrationDataReader):  # type: ignore[misc]

@@ -15,7 +15,7 @@ from typing import Any
 
 from modiste.errors import PhotoError
 from modiste.fetch_config import FetchConfig
-from modiste.stock import Item, Url
+from modiste.items import Item, Url
 
 _AHEAD = 2  # photos in line for each that is on its way, so that a slow one doesn't hold up the others at once
 _BACKOFF = 0.5  # seconds before the second attempt; doubled each time

@@ -71,6 +71,11 @@ class Exported:
         check_seal(path, content)
         engine = Engine(content)
         try:
+            engine.session  # noqa: B018  opens it
+        except Exception as error:  # ONNX Runtime's own errors share no base
+            got, fix = f"'{str(error).splitlines()[0][:160]}'", "a newer onnxruntime"
+            raise RunError.expected(f"{path} to run on this ONNX Runtime", got, fix) from error
+        try:
             facts = json.loads(engine.session.get_modelmeta().custom_metadata_map[KEY])
             if facts["format"] > FORMAT:
                 got = f"format {facts['format']}, of modiste {facts['version']}"
@@ -121,7 +126,8 @@ class Engine:
         """Ask the network."""
         if len(photos) < 2 * self.cores or self.cores == 1:
             return _run(self.session, photos)
-        parts = list(self._pool.map(lambda part: _run(self._alone, part), np.array_split(photos, self.cores)))
+        alone = self._alone  # made here: in the pool each thread might make its own
+        parts = list(self._pool.map(lambda part: _run(alone, part), np.array_split(photos, self.cores)))
         probs, features, maps = zip(*parts, strict=True)
         return Said(np.concatenate(probs), np.concatenate(features), None if maps[0] is None else np.concatenate(maps))
 

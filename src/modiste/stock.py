@@ -8,47 +8,23 @@ from __future__ import annotations
 import glob
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, groupby, islice
 from pathlib import Path
-from typing import NamedTuple
-
-import polars as pl
 
 from modiste.errors import ManifestError, PhotoError, UsageError
+from modiste.items import Item, Load, Source, Url
 from modiste.listing import Listing, open_table
+from modiste.parquet_photos import bytes_column, photos_of
 from modiste.roles import ROLES
 from modiste.storage import replacing
 from modiste.tables import PHOTO_SUFFIXES, beside, check_file
 
 TABLES = frozenset({".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".txt"})
-_BYTES = ("bytes", "jpg", "jpeg", "png", "webp")  # names of columns that hold files, beside those of ROLES["path"]
-
-
-@dataclass(frozen=True)
-class Url:
-    """Where a photo is to be fetched from."""
-
-    address: str
-
-
-class Item(NamedTuple):
-    """A photo to be tagged: what it is called, and a path, a file's bytes, a Url, or why it is none of them."""
-
-    id: str
-    source: Path | bytes | Url | PhotoError
-
-
-Load = Callable[[], Iterator[Item]]
-
-
-class _Source(NamedTuple):
-    """Photos of one argument, or of several files one after the other."""
-
-    size: Callable[[], int]
-    parts: Callable[[int], Iterator[Load]]
+_REMOTE = re.compile(r"https?://", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -58,7 +34,7 @@ class Stock:
     A part is a function that reads its photos: of those that are passed over, nothing is read that can be left.
     """
 
-    sources: Sequence[_Source]
+    sources: Sequence[Source]
 
     @classmethod
     def of(cls, arguments: Sequence[str], *, image_column: str | None = None, root: str | None = None) -> Stock:
@@ -71,13 +47,18 @@ class Stock:
             UsageError: an argument names nothing.
             ManifestError: a table can't be read, or names no photos.
         """
-        sources: list[_Source] = []
+        sources: list[Source] = []
         for table, group in groupby(map(Path, arguments), is_table):
             if table:
                 sources += [_table(path, image_column, root) for path in group]
             else:
                 sources.append(_files(list(map(str, group))))
         return cls(sources)
+
+    @classmethod
+    def found(cls, path: Path) -> Stock:
+        """What `write_found` wrote down."""
+        return cls([_listed(path)])
 
     def count(self) -> int:
         """How many photos there are; of text tables, how many lines."""
@@ -94,7 +75,14 @@ class Stock:
 
 def is_table(path: Path) -> bool:
     """Whether an argument is a file that lists photos."""
-    return path.is_file() and path.suffix.lower() in TABLES
+    return path.suffix.lower() in TABLES and _is(path.is_file)
+
+
+def _is(ask: Callable[[], bool]) -> bool:
+    try:
+        return ask()
+    except OSError:  # a name that is too long, a folder that may not be entered
+        return False
 
 
 def files(arguments: Sequence[str]) -> list[Path]:
@@ -112,43 +100,64 @@ def files(arguments: Sequence[str]) -> list[Path]:
 
 
 def write_found(path: Path, arguments: Sequence[str]) -> None:
-    """Write the files, folders and patterns that `arguments` name as a table of paths, a line each.
+    """Write down the files, folders and patterns that `arguments` name, for `Stock.found`.
 
     Raises:
         UsageError: an argument names nothing.
-        StorageError: the table can't be written.
+        StorageError: the list can't be written.
     """
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as out:
         for found in _found(arguments):
-            out.write(json.dumps({"id": str(found), "path": str(found.absolute())}) + "\n")
+            out.write(json.dumps([str(found), str(found.absolute())]) + "\n")
 
 
-def _files(arguments: Sequence[str]) -> _Source:
+def _listed(path: Path) -> Source:
+    """What `write_found` wrote."""
+
     def parts(size: int) -> Iterator[Load]:
-        found = (Item(str(path), path) for path in _found(arguments))
+        with path.open(encoding="utf-8") as lines:
+            while chunk := [json.loads(line) for line in islice(lines, size)]:
+                yield partial(iter, [Item(_printable(name), Path(place)) for name, place in chunk])
+
+    def lines() -> int:
+        with path.open("rb") as file:
+            return sum(1 for _ in file)
+
+    return Source(lines, parts)
+
+
+def _printable(name: str) -> str:
+    """A name as UTF-8 has it; file systems allow bytes that are none."""
+    return name.encode(errors="surrogateescape").decode(errors="replace")
+
+
+def _files(arguments: Sequence[str]) -> Source:
+    def parts(size: int) -> Iterator[Load]:
+        found = (Item(_printable(str(path)), path) for path in _found(arguments))
         while chunk := list(islice(found, size)):
             yield partial(iter, chunk)
 
     if len(arguments) < 1000:  # a pattern or folder without photos is told before a model is opened
         for argument in arguments:
             next(_found([argument]))
-    return _Source(lambda: sum(1 for _ in _found(arguments)), parts)
+    return Source(lambda: sum(1 for _ in _found(arguments)), parts)
 
 
 def _found(arguments: Iterable[str]) -> Iterator[Path]:
     for argument in arguments:
         path = Path(argument)
-        if path.is_dir():
+        is_folder = _is(path.is_dir)
+        if is_folder:
             photos = _walk(path)
-        elif path.exists() or not glob.has_magic(argument):
+        elif _is(path.exists) or not glob.has_magic(argument):
             photos = iter([path])  # a missing photo is an error of its own, beside the others
         else:
             matched = map(Path, glob.iglob(argument, recursive=True))  # noqa: PTH207  Path has no absolute globs
             photos = iter(sorted(match for match in matched if match.is_file()))
         first = next(photos, None)
         if first is None:
-            want = f"photos in folder {argument}" if path.is_dir() else f"files that match '{argument}'"
-            fix = "a folder of JPEG, PNG or WebP files" if path.is_dir() else "another pattern"
+            want = f"photos in folder {argument}" if is_folder else f"files that match '{argument}'"
+            fix = "a folder of JPEG, PNG or WebP files" if is_folder else "another pattern"
             raise UsageError.expected(want, "none", fix)
         yield first
         yield from photos
@@ -165,12 +174,12 @@ def _walk(folder: Path) -> Iterator[Path]:
             yield folder / name
 
 
-def _table(path: Path, image_column: str | None, root: str | None) -> _Source:
+def _table(path: Path, image_column: str | None, root: str | None) -> Source:
     check_file(path)
     if path.suffix.lower() == ".parquet":
-        column = _bytes_column(path, image_column)
+        column = bytes_column(path, image_column)
         if column is not None:
-            return _bytes(path, *column)
+            return photos_of(path, *column)
     columns, read, _ = open_table(path)
     listing = Listing(path, columns, {}, read)
     item = _reader(path, columns, image_column, _root(path, root))
@@ -180,7 +189,7 @@ def _table(path: Path, image_column: str | None, root: str | None) -> _Source:
         while chunk := list(islice(rows, size)):
             yield partial(map, lambda row: item(*row), chunk)
 
-    return _Source(listing.estimate, parts)
+    return Source(listing.estimate, parts)
 
 
 def _root(path: Path, root: str | None) -> Path:
@@ -196,7 +205,8 @@ def _reader(
 ) -> Callable[[int, Sequence[str]], Item]:
     """What makes an Item of a row."""
     lower = {name.lower(): k for k, name in reversed(list(enumerate(columns)))}
-    roles = {role: next((lower[name] for name in ROLES[role] if name in lower), None) for role in ("id", "path", "url")}
+    names = {"id": ("id",), "path": ROLES["path"], "url": ROLES["url"]}  # a product_id may have several photos
+    roles = {role: next((lower[name] for name in names[role] if name in lower), None) for role in names}
     if image_column is not None:
         if image_column not in columns:
             known = ", ".join(f"'{column}'" for column in columns[:20])
@@ -213,48 +223,10 @@ def _reader(
         if not (id_ or place or url):
             error = PhotoError.expected(f"row {number} of {path} to name a photo", "a blank", "filling it in")
             return Item(f"row {number}", error)
+        if _REMOTE.match(place):
+            url, place = place, ""
         file = root / (place or f"{folder}/{id_}.jpg".lstrip("/"))
-        remote = url and (not (place or id_) or not file.is_file())
+        remote = url and (not (place or id_) or not _is(file.is_file))
         return Item(id_ or place or url, Url(url) if remote else file)
 
     return item
-
-
-def _bytes_column(path: Path, asked: str | None) -> tuple[str, pl.Expr, pl.Expr | None] | None:
-    """The column of files, what gives their bytes, and what gives the path that stands beside them."""
-    try:
-        schema = pl.read_parquet_schema(path)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        reason = str(error).split("\n", maxsplit=1)[0]
-        raise ManifestError.expected(f"{path} to be a Parquet file", f"'{reason}'", "writing it again") from error
-    names = [asked] if asked else [name for name in schema if name.lower() in (*_BYTES, *ROLES["path"])]
-    for name in names:
-        kind = schema.get(name)
-        if kind == pl.Binary:
-            return name, pl.col(name), None
-        if isinstance(kind, pl.Struct) and any(f.name == "bytes" and f.dtype == pl.Binary for f in kind.fields):
-            inside = pl.col(name).struct
-            paths = any(field.name == "path" for field in kind.fields)
-            return name, inside.field("bytes"), inside.field("path") if paths else None
-    return None
-
-
-def _bytes(path: Path, name: str, content: pl.Expr, place: pl.Expr | None) -> _Source:
-    """A Parquet file of photos; a part reads its own rows."""
-    rows = pl.scan_parquet(path, glob=False)
-    columns = rows.collect_schema().names()
-    id_ = next((column for column in columns if column.lower() == "id" and column != name), None)
-    called = [pl.col(id_).cast(pl.String)] if id_ else []
-    called += [place] if place is not None else []
-    count = int(rows.select(pl.len()).collect().item())
-
-    def load(start: int, size: int) -> Iterator[Item]:
-        wanted = [pl.coalesce([*called, pl.lit(None, pl.String)]).alias("id"), content.alias("bytes")]
-        for number, (word, data) in enumerate(rows.slice(start, size).select(wanted).collect().iter_rows(), start + 1):
-            error = PhotoError.expected(f"row {number} of {path} to hold a photo", "a blank", "filling it in")
-            yield Item(word or f"row {number}", error if data is None else data)
-
-    def parts(size: int) -> Iterator[Load]:
-        return (partial(load, start, size) for start in range(0, count, size))
-
-    return _Source(lambda: count, parts)

@@ -7,6 +7,7 @@ import json
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TextIO
 
@@ -15,35 +16,40 @@ import polars as pl
 
 from modiste.challenge import format_submission
 from modiste.errors import UsageError
+from modiste.items import Item, Url
 from modiste.labels import LabelSet
-from modiste.predict import BasePredictor, Source
+from modiste.predict import BYTES, BasePredictor, Source
 from modiste.prediction import Prediction
-from modiste.stock import Item, Url
 from modiste.storage import replacing
 
 Format = Literal["text", "csv", "jsonl", "parquet", "jd"]
 
+_FIRST = ("photo", "labels", "error")  # columns before those of the labels
+
 
 class Tagged(NamedTuple):
-    """A photo, where it lies if it is a file, and what was said of it."""
+    """A photo, its path or a file's bytes, and what was said of it."""
 
     id: str
-    path: Path | None
+    source: Source
     prediction: Prediction
 
 
 def tagged(items: Iterable[Item], predictor: BasePredictor) -> Iterator[Tagged]:
     """Tag a stream of photos, in order; what each of them is called stands beside it."""
-    names: deque[tuple[str, Path | None]] = deque()
+    waiting: deque[tuple[str, Source]] = deque()
 
     def sources() -> Iterator[Source]:
         for id_, source in items:
             assert not isinstance(source, Url)  # remote.fetched has been there
-            names.append((id_, source if isinstance(source, Path) else None))
+            waiting.append((id_, source))
             yield source
 
     for prediction in predictor.stream(sources()):
-        yield Tagged(*names.popleft(), prediction)
+        id_, source = waiting.popleft()
+        if prediction.error is not None:
+            prediction = replace(prediction, error=prediction.error.replace(f"'{BYTES}'", f"'{id_}'"))  # noqa: PLW2901
+        yield Tagged(id_, source, prediction)
 
 
 def choose_format(asked: Format | None, path: Path | None) -> Format:
@@ -91,7 +97,10 @@ def write_tags(path: Path | None, kind: Format, photos: Iterable[Tagged], labels
 
 
 def as_frame(photos: Iterable[Tagged], labels: LabelSet) -> pl.DataFrame:
-    """A row a photo: photo, labels (list), error, and a float32 column of probabilities for each label."""
+    """A row a photo: photo, labels (list), error, and a float32 column of probabilities for each label.
+
+    The column of a label that is called as one of the first three is prob.<label>.
+    """
     ids, chosen, errors, probs = [], [], [], []
     for id_, _, prediction in photos:
         ids.append(id_)
@@ -103,7 +112,12 @@ def as_frame(photos: Iterable[Tagged], labels: LabelSet) -> pl.DataFrame:
         schema={"photo": pl.String, "labels": pl.List(pl.String), "error": pl.String},
     )
     table = np.array(probs, dtype=np.float32).reshape(-1, len(labels))
-    return frame.with_columns([pl.Series(label, table[:, k]).fill_nan(None) for k, label in enumerate(labels.ids)])
+    names = _columns(labels)
+    return frame.with_columns([pl.Series(name, table[:, k]).fill_nan(None) for k, name in enumerate(names)])
+
+
+def _columns(labels: LabelSet) -> list[str]:
+    return [f"prob.{label}" if label in _FIRST else label for label in labels.ids]
 
 
 def as_record(prediction: Prediction, id_: str) -> dict[str, Any]:
@@ -122,7 +136,7 @@ def as_text(prediction: Prediction, id_: str) -> str:
 
 def _write_csv(out: TextIO, photos: Iterator[Tagged], labels: LabelSet) -> None:
     rows = csv.writer(out, lineterminator="\n")
-    rows.writerow(["photo", "labels", "error", *labels.ids])
+    rows.writerow([*_FIRST, *_columns(labels)])
     for id_, _, prediction in photos:
         scores = [""] * len(labels) if prediction.error else [f"{prob:.6f}" for prob in prediction.probs]
         rows.writerow([id_, "|".join(prediction.labels), prediction.error or "", *scores])

@@ -14,8 +14,9 @@ from modiste.errors import UsageError
 from modiste.options import AllowPrivate, ImageColumn, Json, Root, Thresholds, Views
 
 if TYPE_CHECKING:
+    from modiste.items import Item
     from modiste.predict import BasePredictor
-    from modiste.stock import Item, Stock
+    from modiste.stock import Stock
     from modiste.tag import Tagged
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
@@ -30,7 +29,6 @@ from modiste.weighted import flat
 
 if TYPE_CHECKING:  # need torch, or the network
     from modiste.evaluation import Evaluation
-    from modiste.exporting import Written
     from modiste.fetched import Summary
     from modiste.fetching import FetchState
     from modiste.standings import Standings
@@ -263,42 +261,3 @@ def print_tuned(tuned: Tuned) -> None:
         cells = [f"{one[name]:.4f}" for one in (before, fitted, inside)]
         table.add_row(title, *cells[:2], _range(tuned.evaluation, name), cells[2])
     Console().print(table)
-
-
-def print_model(name: str, facts: Mapping[str, Any]) -> None:
-    """What a model is, on stdout."""
-    thresholds = facts["decision"]["thresholds"]
-    calibration = facts["decision"]["calibration"] or {}
-    rows = []
-    for group in facts["labels"]["groups"]:
-        for label in group["labels"]:
-            id_, names = label["id"], ", ".join(label["names"].values())
-            said = "the most probable" if group["exclusive"] else f"above {thresholds[id_]:.3f}"
-            rows.append((id_, names, group["name"], said, calibration.get(id_, {}).get("method", "none")))
-    image = facts["image"]
-    print_words(
-        f"{name}: {', '.join(facts['backbones'])}, {facts['precision']}, {image['size']} px ({image['mode']}), "
-        f"views {facts['views']}, {facts['bytes'] / 1e6:.1f} MB, {facts['ms_per_photo']:.1f} ms a photo here"
-    )
-    print_table(f"{facts['decision']['policy']}", ["label", "names", "group", "said where", "calibration"], rows)
-    print_words(facts["card"])
-
-
-def print_export(path: Path, written: Written) -> None:
-    """What an exported file is like, on stdout."""
-    parity, rounded = written.parity, written.rounded
-    print_words(
-        f"compared on {parity.photos} photos: probabilities differ by {parity.largest:.1e} at most, "
-        f"{parity.flipped} decisions differ"
-    )
-    if rounded is not None:
-        rows = []
-        for cost in rounded.costs:
-            scores = f"{cost.map_before:.4f}", f"{cost.map_after:.4f}", f"{cost.lost:+.2f}"
-            rows.append((cost.split, cost.photos, *scores, f"{cost.flipped:,} of {cost.decisions:,}"))
-        title = f"int8, {rounded.kept} of {rounded.blocks} blocks in float32"
-        print_table(title, ["split", "photos", "mAP", "in int8", "points lost", "decisions that differ"], rows)
-        speeds = f"{rounded.ms_before:.1f} ms a photo in float32, {rounded.ms_after:.1f} in int8"
-        kept = "" if rounded.faster else ": not faster here, so the file stays in float32"
-        print_words(speeds + kept)
-    print_words(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
