@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -45,7 +44,7 @@ def export(
     from modiste.exporting import Int8
     from modiste.exporting import export as make
     from modiste.stock import files
-    from modiste.terminal import counting
+    from modiste.terminal import doing
     from modiste.terminal_models import print_export
 
     try:
@@ -55,9 +54,9 @@ def export(
     if output.suffix.lower() != ".onnx":
         raise UsageError.expected(f"{output} to end in .onnx", f"'{output.suffix}'", f"-o {output}.onnx")
     compared = files(check) if check else None
-    with counting("calibrating") if int8 else nullcontext() as progress:
-        rounding = Int8(files(int8), max_loss, progress) if int8 and progress else None
-        written = make(run, output, views=views, words=words, photos=compared, int8=rounding)
+    rounding = Int8(files(int8), max_loss) if int8 else None
+    with doing() as progress:
+        written = make(run, output, views=views, words=words, photos=compared, int8=rounding, progress=progress)
     if as_json:
         left_out = ("labels", "decision", "card")
         facts = {key: value for key, value in written.exported.facts.items() if key not in left_out}

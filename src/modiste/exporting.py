@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib import metadata
 from itertools import islice
 from pathlib import Path
@@ -29,6 +30,8 @@ from modiste.predict import BasePredictor, Predictor, Views
 from modiste.quantize import Quantizer
 from modiste.runtime import FORMAT, KEY, SEAL, UNSEALED, Exported, seal
 from modiste.storage import replacing
+
+Progress = Callable[[str, int, int], None]
 
 TOLERANCE = 1e-4  # of a probability: what float32 loses where sums are taken in another order
 CHECKED = 64  # photos that are compared, of those at hand
@@ -65,12 +68,10 @@ class Int8:
     Attributes:
         photos: to calibrate with, FEWEST at least.
         most: mAP points, of 100, that may be lost.
-        progress: told (photos done, photos in all) of calibration.
     """
 
     photos: Sequence[Path]
     most: float = 0.3
-    progress: Callable[[int, int], None] = lambda *_: None
 
 
 class Written(NamedTuple):
@@ -89,6 +90,7 @@ def export(
     words: str = "",
     photos: Sequence[Path] | None = None,
     int8: Int8 | None = None,
+    progress: Progress = lambda *_: None,
 ) -> Written:
     """Write a run or blend folder's model as one ONNX file.
 
@@ -102,6 +104,7 @@ def export(
         words: Markdown for its card, of what only people know.
         photos: what it is compared on; None takes the model's own test or validation photos.
         int8: round weights and activations to eight bits, where that is faster here.
+        progress: told (what is being done, how far, of how much).
 
     Raises:
         RunError: there is no trained model, its backbone can't be exported, or the file says something else.
@@ -110,17 +113,18 @@ def export(
     if path.exists():
         raise UsageError.expected(f"{path} to be a new file", "one that exists", "another -o")
     opened = open_model(folder, views, photos)
+    progress("tracing the network", 0, 1)
     graph, facts = make_graph(opened), describe(opened.run, opened.original, words)
     with replacing(path) as temporary:
         tags = _reopened(temporary, graph, facts)
-        parity = compare(opened.original, tags, opened.photos)
+        parity = compare(opened.original, tags, opened.photos, partial(progress, "comparing"))
         if not parity.largest <= TOLERANCE:  # nan is none
             raise RunError.expected(
                 f"{path} to say what {folder} says, within {TOLERANCE:g}",
                 f"a difference of {parity.largest:.2g} in {parity.photos} photos",
                 "another backbone",
             )
-        rounded = None if int8 is None else _round(opened, graph, tags, facts, int8)
+        rounded = None if int8 is None else _round(opened, graph, tags, facts, (int8, progress))
         if rounded is not None and rounded.faster and rounded.close:
             _reopened(temporary, rounded.graph, _rounded_facts(facts, rounded))
     return Written(Exported.read(path), parity, rounded)
@@ -131,16 +135,18 @@ def _reopened(path: Path, graph: Any, facts: dict[str, Any]) -> Predictor:
     return Exported.read(path).predictor()
 
 
-def _round(opened: Opened, graph: Any, tags: Predictor, facts: dict[str, Any], int8: Int8) -> Rounded:
+def _round(opened: Opened, graph: Any, tags: Predictor, facts: dict[str, Any], how: tuple[Int8, Progress]) -> Rounded:
+    int8, progress = how
     squares = read_squares(int8.photos, opened.image)
     with TemporaryDirectory(prefix="modiste-") as name:
         folder = Path(name)
         return round_off(
-            Quantizer(graph, squares, folder, int8.progress),
+            Quantizer(graph, squares, folder, partial(progress, "calibrating")),
             judges(opened.run.manifest(), tags),
             int8.most,
             lambda rounded: _reopened(folder / "tried.onnx", rounded, facts),
             tags,
+            progress=partial(progress, "trying blocks in float32"),
         )
 
 
@@ -257,17 +263,19 @@ def write_model(path: Path, proto: Any, facts: dict[str, Any]) -> None:
     path.write_bytes(seal(proto.SerializeToString()))
 
 
-def compare(original: BasePredictor, other: BasePredictor, photos: Sequence[Path]) -> Parity:
+def compare(
+    original: BasePredictor, other: BasePredictor, photos: Sequence[Path], progress: Callable[[int, int], None]
+) -> Parity:
     """Ask both of the same photos; one that can't be read is left out.
 
     Raises:
         UsageError: not one photo can be read.
     """
-    pairs = [
-        (one.probs, two.probs)
-        for one, two in zip(original.raw(photos), other.raw(photos), strict=True)
-        if one.error is None
-    ]
+    pairs = []
+    for k, (one, two) in enumerate(zip(original.raw(photos), other.raw(photos), strict=True), 1):
+        progress(k, len(photos))
+        if one.error is None:
+            pairs.append((one.probs, two.probs))
     if not pairs:
         raise UsageError.expected("photos to compare the file on", "none that can be read", "--check FOLDER")
     before, after = np.array([one for one, _ in pairs]), np.array([two for _, two in pairs])

@@ -165,6 +165,8 @@ def round_off(
     most: float,
     open_graph: Callable[[Any], Predictor],
     tags: Predictor,
+    *,
+    progress: Callable[[int, int], None] = lambda *_: None,
 ) -> Rounded:
     """Find the int8 graph that loses at most `most` mAP points on the first judge's photos.
 
@@ -177,6 +179,7 @@ def round_off(
         most: mAP points, of 100.
         open_graph: a graph -> what tags with it.
         tags: the model in float32.
+        progress: told (graphs tried, graphs to try at most).
     """
     chooser, blocks = judges[0], len(quantizer.blocks)
     kept: list[int] = []
@@ -184,8 +187,12 @@ def round_off(
     rounded = open_graph(graph)
     cost = chooser.cost(rounded)
     if cost.lost > most:
-        alone = [chooser.cost(open_graph(quantizer.quantized([k]))).moved for k in range(blocks)]
+        alone = []
+        for k in range(blocks):
+            progress(k, 2 * blocks)
+            alone.append(chooser.cost(open_graph(quantizer.quantized([k]))).moved)
         for k in np.argsort(alone, kind="stable").tolist():
+            progress(blocks + len(kept), 2 * blocks)
             kept.append(k)
             graph = quantizer.quantized(kept)
             rounded = open_graph(graph)

@@ -75,6 +75,23 @@ def counting(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 @contextmanager
+def doing() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for work of several kinds, one after the other, that tells (what, done, total)."""
+    with _bar() as bar:
+        task = bar.add_task("", total=None, words="")
+        shown = ""
+
+        def show(what: str, done: int, total: int) -> None:
+            nonlocal shown
+            if what != shown:
+                bar.reset(task, description=what)
+                shown = what
+            bar.update(task, completed=done, total=total)
+
+        yield show
+
+
+@contextmanager
 def fetching() -> Iterator[Callable[[FetchState], None]]:
     """A bar for a fetch: photos and megabytes a second, time left, failures by kind."""
     with _bar() as bar:
