@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from modiste.errors import RunError, UsageError
 from modiste.items import Item
 from modiste.predict import BasePredictor
 from modiste.stock import Stock, is_table, write_found
-from modiste.storage import WRITING, make_folder, replacing, write_text
+from modiste.storage import WRITING, make_folder, only_process, replacing, write_text
 from modiste.tag import Tagged, as_frame, tagged
 
 JOB = "job.json"
@@ -159,14 +159,11 @@ class Job:
             RunError: another process is at the same shard.
             StorageError: the folder can't be written.
         """
-        lock = FileLock(self.folder / f"shard-{shard.number}-of-{shard.all}.lock", timeout=0)
-        try:
-            with lock:
-                self._remove_stale()
-                return self._run(predictor, shard, fetch, progress)
-        except Timeout:
-            got = f"another process at shard {shard.number}/{shard.all}"
-            raise RunError.expected(f"{self.folder} to be filled by this process", got, "another --shard") from None
+        share = f"{shard.number}/{shard.all}"
+        lock = self.folder / f"shard-{share.replace('/', '-of-')}.lock"
+        with only_process(lock, f"shard {share} of {self.folder} to be tagged", "another --shard"):
+            self._remove_stale()
+            return self._run(predictor, shard, fetch, progress)
 
     def _run(
         self,
