@@ -16,11 +16,12 @@ import modiste as public
 from modiste import cli, comparing
 from modiste.bundle import Run
 from modiste.config import Recipe
-from modiste.errors import RecipeError, UsageError
+from modiste.errors import RecipeError, RunError, UsageError
 from modiste.grid import Candidate, Grid, slug
 from modiste.loading import predictor
 from modiste.manifest import Manifest
 from modiste.metrics import mean_average_precision
+from modiste.monitor import Monitor
 from modiste.terminal import TerminalMonitor
 
 TIMINGS = {"seconds", "cache_seconds", "ms_a_photo"}
@@ -306,3 +307,15 @@ def test_what_is_computed_once_is_shown_where_nothing_is_trained():
     assert monitor.bar.live.is_started
     monitor.end()
     assert not monitor.bar.live.is_started
+
+
+def test_two_processes_in_one_comparison_are_refused(drawn, one_epoch, tmp_path):
+    grid = Grid(recipe=str(one_epoch), candidates=(Candidate(name="only"),), seeds=1).checked()
+    comparing.begin(tmp_path / "table", grid, Manifest.read(drawn))
+
+    def watch(_):
+        with pytest.raises(RunError, match="by one process, but got another"):
+            comparing.compare(tmp_path / "table")
+        return Monitor()
+
+    comparing.compare(tmp_path / "table", watch=watch)

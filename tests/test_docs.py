@@ -85,7 +85,7 @@ def test_options_in_the_text_exist(page):
     for code in re.findall(r"`([^`\n]+)`", outside):
         if not code.startswith(("modiste", "-")):
             continue
-        for option in re.findall(r"(?<!\S)--?[a-z][a-z-]*", code):
+        for option in re.findall(r"(?<!\S)--?[a-z][a-z0-9-]*", code):
             assert option in OPTIONS | others, f"`{code}`"
         verb = re.match(r"modiste (\w+)", code)
         assert verb is None or verb[1] in FIRST, f"`{code}`"
@@ -97,7 +97,7 @@ def test_errors_recommend_what_exists(page):
     for call in [call for call in calls if isinstance(call.func, ast.Attribute) and call.func.attr == "expected"]:
         for part in ast.walk(call):
             if isinstance(part, ast.Constant) and isinstance(part.value, str):
-                for option in re.findall(r"(?<![\w-])--?[a-z][a-z-]*", part.value):
+                for option in re.findall(r"(?<![\w-])--?[a-z][a-z0-9-]*", part.value):
                     assert option in OPTIONS, f"line {part.lineno}: {option}"
                 for verb in re.findall(r"\bmodiste (\w+)", part.value):
                     assert verb in FIRST, f"line {part.lineno}: modiste {verb}"

@@ -6,20 +6,23 @@ import pytest
 from modiste import images
 from modiste.config import ImageConfig
 from modiste.decision import Decision
-from modiste.errors import PhotoError
+from modiste.errors import LabelError, PhotoError, UsageError
 from modiste.labels import LabelSet
 from modiste.predict import Predictor, make_views
+from modiste.prediction import Said
 
 LABELS = LabelSet.free("sides", ["left", "right", "top"])
 RNG = np.random.default_rng(0)
 
 
 def brightness(photos):
-    """(n, 3, size, size) -> mean of the left half, the right half and the upper half, in [0, 1]."""
+    """(n, size, size, 3) -> mean of the left half, the right half and the upper half, in [0, 1]."""
     assert photos.dtype == np.uint8
-    half = photos.shape[-1] // 2
-    parts = photos[..., :half], photos[..., half:], photos[..., :half, :]
-    return np.stack([part.mean(axis=(1, 2, 3)) / 255 for part in parts], axis=1).astype(np.float32)
+    half = photos.shape[1] // 2
+    parts = photos[:, :, :half], photos[:, :, half:], photos[:, :half]
+    probs = np.stack([part.mean(axis=(1, 2, 3)) / 255 for part in parts], axis=1).astype(np.float32)
+    places = photos.reshape(-1, 1, 2, half, 2, half, 3).mean(axis=(3, 5, 6), dtype=np.float32)
+    return Said(probs, probs, np.repeat(places - 100, 3, axis=1))
 
 
 def predictor(**changes):
@@ -31,7 +34,7 @@ def test_a_stream_keeps_order_and_equals_one_by_one(photos):
     many = list(predictor().stream(photos))
     assert [p.photo for p in many] == [str(path) for path in photos]
     for path, prediction in zip(photos, many, strict=True):
-        alone = brightness(images.load(path, 32, "stretch").transpose(2, 0, 1)[None])[0]
+        alone = brightness(images.load(path, 32, "stretch")[None]).probs[0]
         np.testing.assert_allclose(prediction.probs, alone, atol=1e-6)
         assert prediction.labels == tuple(label for label, p in zip(LABELS.ids, alone, strict=True) if p > 0.5)
 
@@ -57,7 +60,7 @@ def test_a_broken_photo_never_stops_the_rest(photos, tmp_path):
 
 def test_flip_averages_the_two_sides():
     photos = RNG.integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
-    plain, flipped = predictor().probs(photos), predictor(views="flip").probs(photos)
+    plain, flipped = predictor().ask(photos).probs, predictor(views="flip").ask(photos).probs
     np.testing.assert_allclose(flipped[:, 0], (plain[:, 0] + plain[:, 1]) / 2, atol=1e-6)
     np.testing.assert_allclose(flipped[:, 0], flipped[:, 1], atol=1e-6)
     np.testing.assert_allclose(flipped[:, 2], plain[:, 2], atol=1e-6)
@@ -79,7 +82,30 @@ def test_translated_views_are_moved_photos_with_their_edges_repeated():
 
 def test_views_of_one_colour_change_nothing():
     photos = np.full((2, 32, 32, 3), 77, dtype=np.uint8)
-    np.testing.assert_allclose(predictor(views="flip+translate").probs(photos), predictor().probs(photos), atol=1e-6)
+    moved, still = (predictor(views=views).ask(photos).probs for views in ("flip+translate", "one"))
+    np.testing.assert_allclose(moved, still, atol=1e-6)
+
+
+def test_a_heatmap_is_the_evidence_of_the_plain_view_as_a_share_of_the_most():
+    photo = np.zeros((32, 32, 3), np.uint8)
+    photo[:16, :16], photo[:16, 16:], photo[16:, :16] = 110, 140, 90  # evidence 10, 40, none, none
+    said = predictor(views="flip").predict(photo)
+    np.testing.assert_allclose(said.heatmap("top"), [[0.25, 1], [0, 0]], atol=1e-6)
+    with pytest.raises(LabelError, match="'bottom'"):
+        said.heatmap("bottom")
+    nothing = predictor().predict(np.zeros((32, 32, 3), np.uint8))
+    assert not nothing.heatmap("top").any()
+
+
+def test_a_network_without_places_has_no_heatmap(photos):
+    blind = Predictor(
+        lambda photos: brightness(photos)._replace(maps=None),
+        LABELS,
+        ImageConfig(size=32),
+        Decision.untuned("fixed:0.5", LABELS),
+    )
+    with pytest.raises(UsageError, match="a network that has none"):
+        blind.predict(photos[0]).heatmap("left")
 
 
 def test_reading_ahead_is_bounded(photos):

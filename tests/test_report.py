@@ -13,14 +13,17 @@ from matplotlib.font_manager import fontManager
 from PIL import Image
 from sklearn.metrics import log_loss
 
-from modiste import report
+from modiste import report, report_cards
 from modiste.bootstrap import Predicted, intervals, replicate
+from modiste.config import ImageConfig
 from modiste.decision import Decision
 from modiste.errors import UsageError
 from modiste.labels import Group, Label, LabelSet
 from modiste.metrics import score
 from modiste.operating import operating_curve
 from modiste.plots import _CJK, Result, plot_history, printable, save, small_multiples
+from modiste.predict import Predictor
+from modiste.prediction import Said
 from modiste.report import write_report
 from modiste.weighted import flat
 
@@ -194,9 +197,9 @@ def test_a_photo_that_cannot_be_read_is_a_grey_box(case, page):
 
 
 def test_said_and_missed_under_the_worst_photo(case):
-    worst = int(np.argmax([report.mean_log_loss(t, p) for t, p in zip(case.targets, case.probs, strict=True)]))
+    worst = int(np.argmax([report_cards.mean_log_loss(t, p) for t, p in zip(case.targets, case.probs, strict=True)]))
     result = Result(case.scores, case.targets, case.probs, case.decisions, case.labels)
-    card = report._cards(result, case.photos)["worst"][0]
+    card = report_cards.photo_cards(result, case.photos, None)["worst"][0]
     assert card["name"] == f"photo {worst}.jpg"
     kinds = {(1, 1): "right", (1, 0): "missed", (0, 1): "wrong", (-1, 1): "unknown"}
     expected = Counter()
@@ -204,7 +207,26 @@ def test_said_and_missed_under_the_worst_photo(case):
         kind = kinds.get((case.targets[worst, k], case.decisions[worst, k]))
         if kind:
             expected[kind, name, float(case.probs[worst, k])] += 1
-    assert Counter((kind, *chip) for kind, chips in card["chips"].items() for chip in chips) == expected
+    assert Counter((kind, *chip[1:]) for kind, chips in card["chips"].items() for chip in chips) == expected
+
+
+def test_evidence_is_shown_for_what_was_said_first(case):
+    def forward(photos):
+        probs = np.full((len(photos), len(LABELS)), 0.5, np.float32)
+        return Said(probs, probs, np.tile(photos[:, None, ::8, ::8, 0].astype(np.float32), (1, len(LABELS), 1, 1)))
+
+    tags = Predictor(forward, LABELS, ImageConfig(size=32, mode="crop"), case.decision)
+    result = Result(case.scores, case.targets, case.probs, case.decisions, case.labels)
+    cards = [card for way in report_cards.photo_cards(result, case.photos, tags).values() for card in way]
+    for card in cards:
+        wanted = [name for kind in ("right", "wrong", "missed", "unknown") for _, name, _ in card["chips"][kind]][:3]
+        readable = card["thumbnail"] is not None
+        assert [name for name, _ in card["heatmaps"]] == (wanted if readable else [])
+    assert sum(bool(card["heatmaps"]) for card in cards) > 10
+    page = case.write(tags=tags)
+    assert sum("Evidence for" in (img.get("alt") or "") for img in page.all("img")) == sum(
+        len(card["heatmaps"]) for card in cards
+    )
 
 
 def test_co_errors_by_brute_force(case, page):

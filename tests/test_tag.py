@@ -13,7 +13,7 @@ from modiste.cli import app
 from modiste.labels import LabelSet
 from modiste.loading import load
 from modiste.manifest import Manifest
-from modiste.tag import find_photos
+from modiste.stock import files
 
 JD = LabelSet.read("jd2018")
 
@@ -104,12 +104,10 @@ def test_threshold_and_views_change_what_is_said(trained, photos):
 
 
 def test_globs_folders_files_and_manifests_name_the_same_photos(drawn):
-    from modiste.config import DataConfig
-
     folder = drawn.parent / "photos"
-    by_folder = find_photos([str(folder)], JD, DataConfig())[1]
-    by_glob = find_photos([f"{folder}/*.jpg"], JD, DataConfig())[1]
-    by_manifest = find_photos([str(drawn)], JD, DataConfig())[1]
+    by_folder = files([str(folder)])
+    by_glob = files([f"{folder}/*.jpg"])
+    by_manifest = files([str(drawn)])
     assert by_folder == by_glob == sorted(by_manifest)
     assert len(by_folder) == 240
 

@@ -2,7 +2,7 @@
 
     import modiste
 
-    prediction = modiste.load("runs/coat").predict("street.jpg")
+    prediction = modiste.load("coat.onnx").predict("street.jpg")
     print(prediction.labels, prediction.scores)
 
 Names are imported when first used, so that `import modiste` is quick and needs no torch.
@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from modiste.ensembles import blend
     from modiste.errors import ModisteError
     from modiste.evaluation import evaluate
+    from modiste.exporting import export
     from modiste.fetching import fetch
     from modiste.labels import LabelSet
     from modiste.listing import Listing
     from modiste.loading import load
     from modiste.manifest import Manifest
-    from modiste.predict import Prediction, Predictor
+    from modiste.predict import Predictor
+    from modiste.prediction import Prediction
     from modiste.training import resume, train
     from modiste.tuning import tune
 
@@ -35,6 +37,7 @@ __all__ = [
     "Recipe",
     "blend",
     "evaluate",
+    "export",
     "fetch",
     "load",
     "resume",
@@ -47,11 +50,12 @@ _HOME = {
     "Listing": "listing",
     "Manifest": "manifest",
     "ModisteError": "errors",
-    "Prediction": "predict",
+    "Prediction": "prediction",
     "Predictor": "predict",
     "Recipe": "config",
     "blend": "ensembles",
     "evaluate": "evaluation",
+    "export": "exporting",
     "fetch": "fetching",
     "load": "loading",
     "resume": "training",

@@ -2,19 +2,25 @@
 
 import json
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import typer
 
 
-def name_failures(errors: list[str], photos: int, *, most: int | None = None) -> None:
-    """Name each photo that failed, or the first `most`, on stderr, and end with exit code 1 if there was any."""
-    for error in errors[:most]:
+def name_failures(errors: Sequence[str], photos: int, *, most: int | None = None, failed: int | None = None) -> None:
+    """Name each photo that failed, or the first `most`, on stderr, and end with exit code 1 if there was any.
+
+    `failed` is how many did, where `errors` are not all.
+    """
+    failed = len(errors) if failed is None else failed
+    named = errors[:most]
+    for error in named:
         typer.echo(f"modiste: {error}", err=True)
-    if errors[:most] != errors:
-        typer.echo(f"modiste: and {len(errors[most:])} more", err=True)
-    if errors:
-        typer.echo(f"modiste: {len(errors)} of {photos} photos failed", err=True)
+    if failed > len(named):
+        typer.echo(f"modiste: and {failed - len(named):,} more", err=True)
+    if failed:
+        typer.echo(f"modiste: {failed} of {photos} photos failed", err=True)
         raise typer.Exit(1)
 
 

@@ -6,7 +6,7 @@ Exit codes: 0 all well, 1 some photos failed (each named), 2 bad usage or input.
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -14,9 +14,23 @@ from modiste.answers import first_process
 from modiste.compare_commands import cache_app, compare
 from modiste.data_commands import check, split
 from modiste.decision_commands import blend, tune
-from modiste.errors import ModisteError, StorageError
+from modiste.errors import ModisteError, StorageError, UsageError
+from modiste.export_commands import export, info
 from modiste.fetch_command import fetch
-from modiste.model_commands import demo, evaluate, tag, train
+from modiste.model_commands import demo, evaluate, train
+from modiste.tag_command import tag
+
+_EXTRA = {  # packages of the extra "train"
+    "lightning_fabric",
+    "matplotlib",
+    "onnx",
+    "onnxscript",
+    "safetensors",
+    "tensorboard",
+    "timm",
+    "torch",
+    "torchvision",
+}
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -43,7 +57,7 @@ def _root(
     pass
 
 
-for verb in (demo, fetch, check, split, train, compare, evaluate, tune, blend, tag):
+for verb in (demo, fetch, check, split, train, compare, evaluate, tune, blend, tag, export, info):
     app.command()(verb)
 app.add_typer(cache_app, name="cache")
 
@@ -52,11 +66,19 @@ def main() -> None:
     """Entry point: run a command, and turn errors into one sentence and an exit code."""
     try:
         app()
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").partition(".")[0] not in _EXTRA:
+            raise
+        fix = "pip install 'modiste[train]', or an exported file"
+        _end(UsageError.expected("the packages of training", f"no {missing.name}", fix))
     except (ModisteError, OSError) as raised:  # OSError: a file that may not be read, a full disk behind stdout
-        error = raised if isinstance(raised, ModisteError) else _system_error(raised)
-        if first_process():
-            print(f"modiste: {error}", file=sys.stderr)  # noqa: T201
-        sys.exit(error.exit_code)
+        _end(raised if isinstance(raised, ModisteError) else _system_error(raised))
+
+
+def _end(error: ModisteError) -> NoReturn:
+    if first_process():
+        print(f"modiste: {error}", file=sys.stderr)  # noqa: T201
+    sys.exit(error.exit_code)
 
 
 def _system_error(error: OSError) -> ModisteError:

@@ -43,7 +43,7 @@ from modiste.scoring import predict_kept
 from modiste.standings import Standings, standings
 from modiste.standings_page import write_page
 from modiste.standings_plots import History
-from modiste.storage import new_folder, write_text
+from modiste.storage import new_folder, only_process, write_text
 from modiste.training import resume, train
 from modiste.tuning import needs_tuning, tune
 from modiste.weighted import flat
@@ -89,11 +89,16 @@ def compare(folder: Path, *, accelerator: str = "auto", watch: Watch = lambda _:
         watch: gives for a run's title who is told of its training.
 
     Raises:
-        RunError: the folder is no comparison.
+        RunError: the folder is no comparison, or another process is at it.
         The errors of `train` and `evaluate`.
     """
     if not (folder / FILE).is_file():
         raise RunError.expected(f"{folder} to be a comparison", "a folder without compare.toml", "modiste compare -o")
+    with only_process(folder / "compare.lock", f"{folder} to be filled", "waiting for it"):
+        return _compare(folder, accelerator, watch)
+
+
+def _compare(folder: Path, accelerator: str, watch: Watch) -> Standings:
     grid = Grid.read(folder / FILE)
     manifest = Manifest.read(folder / "manifest.parquet", DataConfig(), LabelSet.read(folder / "labels.json"))
     runs = list(grid.runs())
@@ -200,10 +205,10 @@ def _ms_a_photo(run: Run) -> float:
     size = run.recipe.image.size
     photos = np.random.default_rng(0).integers(0, 256, (tags.batch_size, size, size, 3), np.uint8)
     assert isinstance(tags, Predictor)
-    tags.probs(photos)
+    tags.ask(photos)
     began, count = time.monotonic(), 0
     while count < _TIMED or time.monotonic() - began < _TIMED_SECONDS:
-        tags.probs(photos)
+        tags.ask(photos)
         count += len(photos)
     return (time.monotonic() - began) / count * 1000
 

@@ -130,19 +130,38 @@ class Decision:
             RunError: the file is missing, is no decision, or is about other labels.
         """
         path = Path(path)
-        again = f"the {path.name} that was written with this model, or removing it and modiste tune"
         try:
-            content = dict(json.loads(path.read_text(encoding="utf-8")))
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RunError.expected(
+                f"policy and thresholds as JSON in {path}", f"'{error}'", _again(path.name)
+            ) from error
+        return cls.from_dict(content, labels, str(path))
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any], labels: LabelSet, source: str) -> Self:
+        """Read what `to_dict` made.
+
+        Args:
+            content: the layout of `decision.json`.
+            labels: those that it is about.
+            source: what errors call it.
+
+        Raises:
+            RunError: it is no decision, or is about other labels.
+        """
+        name = Path(source).name
+        try:
             policy = Policy.parse(str(content["policy"]))
             differing = sorted(set(content["thresholds"]) ^ set(labels.ids))
             if differing:
                 raise RunError.expected(
-                    f"{path} to have the labels of '{labels.name}'",
+                    f"{source} to have the labels of '{labels.name}'",
                     f"{', '.join(differing[:3])} in only one of them",
-                    again,
+                    _again(name),
                 )
             values = _vector(content["thresholds"], labels)
-            thresholds = Thresholds(values, f"{policy}, {path.name}", policy.top, policy.never_empty)
+            thresholds = Thresholds(values, f"{policy}, {name}", policy.top, policy.never_empty)
             kept, mix = content.get("calibration"), content.get("mix")
             calibration = Calibration.from_dict(kept, labels) if kept else Calibration.none(len(labels))
             return cls(
@@ -155,9 +174,13 @@ class Decision:
         except RunError:
             raise
         except ModisteError as error:
-            raise RunError(f"{path}: {error}") from error
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise RunError.expected(f"policy and thresholds as JSON in {path}", f"'{error}'", again) from error
+            raise RunError(f"{source}: {error}") from error
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise RunError.expected(f"policy and thresholds in {source}", f"'{error}'", _again(name)) from error
+
+
+def _again(name: str) -> str:
+    return f"the {name} that was written with this model, or removing it and modiste tune"
 
 
 def _vector(values: Mapping[str, float], labels: LabelSet) -> np.ndarray:

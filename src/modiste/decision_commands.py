@@ -44,14 +44,13 @@ def tune(
 
         modiste tune runs/coat --policy fixed:0.5 --calibration none
     """
-    from modiste.config import DataConfig
     from modiste.loading import open_run
-    from modiste.tag import find_photos
+    from modiste.stock import files
     from modiste.terminal import console, counting
     from modiste.tuning import tune as make
 
-    opened = open_run(run)
-    photos = find_photos(catalogue, opened.labels, DataConfig(label_columns=()))[1] if catalogue else []
+    open_run(run)
+    photos = files(catalogue) if catalogue else []
     with counting(f"tuning on {split}") as progress:
         tuned = make(
             run,

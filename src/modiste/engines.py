@@ -7,8 +7,6 @@ half precision.
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
 
@@ -17,6 +15,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from modiste.cuts import Locked
+from modiste.onnx_graph import to_onnx
 
 WORTH_EXPORTING = 9e12  # operations: 15 s of export / (1/3 of the time saved) x 200 GFLOP/s of eager PyTorch
 
@@ -61,18 +60,11 @@ def _onnx_runtime(part: Locked, size: int) -> Engine:
     import onnxruntime
 
     photos = torch.zeros(2, 3, size, size, dtype=torch.uint8)
-    with warnings.catch_warnings(), torch.inference_mode():
-        warnings.simplefilter("ignore")  # the exporter's own, about PyTorch's insides
-        logging.getLogger("onnxscript").setLevel(logging.ERROR)
-        batch = torch.export.Dim.DYNAMIC
-        program = torch.onnx.export(part, (photos,), dynamo=True, dynamic_shapes=(({0: batch}),), verbose=False)
-    assert program is not None
+    proto = to_onnx(part, photos)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3  # errors only
-    session = onnxruntime.InferenceSession(
-        program.model_proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
 
     def run(photos: np.ndarray) -> list[np.ndarray]:

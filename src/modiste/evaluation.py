@@ -13,6 +13,7 @@ from modiste import predictions
 from modiste.blends import BlendRun
 from modiste.bootstrap import Interval, Predicted, comparisons, intervals, replicate
 from modiste.bundle import Run
+from modiste.card import read_metrics
 from modiste.config import DecideConfig
 from modiste.deciding import cross_fit, make_folds
 from modiste.decision import Decision
@@ -205,10 +206,6 @@ def summary(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _write_metrics(run: Run | BlendRun, evaluation: Evaluation) -> None:
-    path = run.folder / "metrics.json"
-    try:
-        known = dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
-    except (ValueError, TypeError) as error:
-        raise RunError.expected(f"{path} to be a JSON object", f"'{error}'", "removing it") from error
+    known = read_metrics(run.folder)
     known[evaluation.split] = summary(evaluation)
-    write_text(path, json.dumps(known, ensure_ascii=False, indent=1) + "\n")
+    write_text(run.folder / "metrics.json", json.dumps(known, ensure_ascii=False, indent=1) + "\n")

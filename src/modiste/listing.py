@@ -67,7 +67,7 @@ class Listing:
         check_file(path)
         if path.is_dir():
             raise ManifestError.expected(f"{path} to be a list of URLs", "a folder", "a table with a URL column")
-        columns, read, labels = _opened(path)
+        columns, read, labels = open_table(path)
         asked = {"url": url_column, "id": id_column}
         roles: dict[str, int] = {}
         lower = {name.lower(): k for k, name in reversed(list(enumerate(columns)))}
@@ -119,8 +119,12 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:20]
 
 
-def _opened(path: Path) -> tuple[tuple[str, ...], Read, LabelSet | None]:
-    """Columns, reader and label set, by the file's suffix and first line."""
+def open_table(path: Path) -> tuple[tuple[str, ...], Read, LabelSet | None]:
+    """Columns of a table, what reads its rows as a stream, and the label set beside it.
+
+    Raises:
+        ManifestError: it can't be read.
+    """
     suffix = path.suffix.lower()
     if suffix == ".parquet":
         try:

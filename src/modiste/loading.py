@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modiste.blending import Blend
-from modiste.decision import Decision
+from modiste.decision import FILE, Decision
 from modiste.errors import RunError, UsageError
 from modiste.predict import BasePredictor, Ensemble, Predictor, Views
 
@@ -20,10 +21,10 @@ if TYPE_CHECKING:  # need torch; a light install can import this module
 def load(
     path: Path | str | Sequence[Path | str], *, views: Views | None = None, thresholds: str | None = None
 ) -> BasePredictor:
-    """Open a model for tagging: `modiste.load("runs/coat").predict("street.jpg").labels`.
+    """Open a model for tagging: `modiste.load("coat.onnx").predict("street.jpg").labels`.
 
     Args:
-        path: a run folder or a blend folder; several make an ensemble of their mean.
+        path: a run folder, a blend folder or an exported file; several make an ensemble of their mean.
         views: test-time augmentation; None takes the recipe's.
         thresholds: "fixed:0.5" (the paper's rule, on the network's own probabilities) or "top:3"; None takes what
             was tuned.
@@ -35,12 +36,30 @@ def load(
     paths = [path] if isinstance(path, Path | str) else list(path)
     if not paths:
         raise UsageError.expected("a model", "none", "-m RUN")
-    opened = [open_run(Path(one)) for one in paths]
-    members = [predictor(one, views) for one in opened]
+    members = [_open(Path(one), views) for one in paths]
     tags = members[0] if len(members) == 1 else _ensemble(paths, members, thresholds)
     if thresholds is None:
         return tags
     return replace(tags, decision=Decision.untuned(thresholds, tags.labels))
+
+
+def _open(path: Path, views: Views | None) -> Predictor | Ensemble:
+    if path.is_dir() or path.suffix.lower() != ".onnx":
+        return predictor(open_run(path), views)
+    from modiste.runtime import Exported
+
+    return Exported.read(path).predictor(views)
+
+
+def identity(path: Path) -> str:
+    """Changes where what a model says of photos may change: a digest of the files that make it."""
+    names = {"model.safetensors", "recipe.toml", "labels.json", FILE, "blend.json"}
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.name in names)
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as opened:
+            digest.update(hashlib.file_digest(opened, "sha256").digest())
+    return digest.hexdigest()
 
 
 def open_run(folder: Path) -> Run | BlendRun:
@@ -51,6 +70,9 @@ def open_run(folder: Path) -> Run | BlendRun:
     """
     if not folder.exists():
         raise RunError.expected(f"{folder} to be a run folder", "no such folder", "the folder that modiste train made")
+    if folder.is_file():
+        got = "an exported file" if folder.suffix == ".onnx" else "a file"
+        raise RunError.expected(f"{folder} to be a run folder", got, "the folder that modiste train made")
     for name, what, inside in (("folds.json", "cross-validation", "ensemble"), ("compare.toml", "comparison", "best")):
         if (folder / name).is_file():
             raise RunError.expected(f"{folder} to be a run folder", f"that of a {what}", str(folder / inside))
@@ -60,8 +82,8 @@ def open_run(folder: Path) -> Run | BlendRun:
     return BlendRun.read(folder) if (folder / "blend.json").is_file() else Run.read(folder)
 
 
-def predictor(run: Run | BlendRun, views: Views | None = None) -> Predictor | Ensemble:
-    """What tags photos with an opened run or blend.
+def predictor(run: Run | BlendRun, views: Views | None = None, *, device: str | None = None) -> Predictor | Ensemble:
+    """What tags photos with an opened run or blend; `device` is as PyTorch calls it, None the GPU if there is one.
 
     Raises:
         RunError: there is no trained model.
@@ -73,9 +95,11 @@ def predictor(run: Run | BlendRun, views: Views | None = None) -> Predictor | En
 
     if not isinstance(run, Run):
         asked = views or run.own_views
-        return Ensemble(tuple(predictor(member, asked) for member in run.members), run.blend, run.decision)
+        return Ensemble(
+            tuple(predictor(member, asked, device=device) for member in run.members), run.blend, run.decision
+        )
     model = Tagger.from_state(run.recipe.model, run.read_weights())
-    model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
     return Predictor(forward_function(model), run.labels, run.recipe.image, run.decision, views or run.views)
 
 

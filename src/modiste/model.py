@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -14,6 +13,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from modiste.backbones import coarse_groups, create_backbone, published
 from modiste.config import ModelConfig
 from modiste.errors import RecipeError, WeightsError
+from modiste.predict import Forward
+from modiste.prediction import Said
 
 Unlock = Literal["none", "all"] | int
 Statistics = Literal["updated", "locked"]
@@ -134,13 +135,41 @@ def _features(backbone: nn.Module) -> int:
     return int(getattr(backbone, "head_hidden_size", None) or timm_backbone.num_features)
 
 
-def forward_function(model: Tagger) -> Callable[[np.ndarray], np.ndarray]:
-    """The network as a Predictor takes it: (n, 3, size, size) uint8 -> (n, labels) float32 probabilities."""
+class Network(nn.Module):
+    """All that a trained network says of photos, as Predictor and exported files give it."""
 
-    def forward(photos: np.ndarray) -> np.ndarray:
+    def __init__(self, model: Tagger) -> None:
+        super().__init__()
+        self.model = model.eval()
+
+    def forward(self, photos: Tensor) -> tuple[Tensor, ...]:
+        """(n, size, size, 3) uint8 RGB -> probs, features and, where the network has places, maps; as in Said."""
+        model = self.model
+        backbone: Any = model.backbone
+        grid = backbone.forward_features(normalise(photos.permute(0, 3, 1, 2), model.mean, model.std))
+        features = backbone.forward_head(grid)
+        said = model.head(features).float().sigmoid(), features.float()
+        if not isinstance(grid, Tensor) or grid.ndim != 4:  # tokens of a transformer, or of several
+            return said
+        # The head on each place alone. Where a backbone ends in global average pooling, and so is linear from here
+        # on, that is the weights of the label times the feature map.
+        last = getattr(backbone, "output_fmt", "NCHW") == "NHWC"
+        places = grid if last else grid.permute(0, 2, 3, 1)
+        rows, columns, depth = places.shape[1:]
+        each = places.reshape(-1, 1, 1, depth) if last else places.reshape(-1, depth, 1, 1)
+        maps = nn.functional.linear(backbone.forward_head(each), model.head.weight)
+        return *said, maps.reshape(-1, rows, columns, maps.shape[1]).permute(0, 3, 1, 2).float()
+
+
+def forward_function(model: Tagger) -> Forward:
+    """The network as a Predictor takes it."""
+    network = Network(model)
+
+    def forward(photos: np.ndarray) -> Said:
         with torch.inference_mode():
-            logits = model(torch.from_numpy(photos).to(model.mean.device))
-        probs: np.ndarray = logits.float().sigmoid().cpu().numpy()
-        return probs
+            probs, features, *maps = (
+                each.cpu().numpy() for each in network(torch.from_numpy(photos).to(model.mean.device))
+            )
+        return Said(probs, features, maps[0] if maps else None)
 
     return forward

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from modiste.answers import first_process, name_failures, print_json
+from modiste.answers import first_process
 from modiste.errors import UsageError
 from modiste.options import (
     Accelerator,
@@ -179,53 +179,6 @@ def evaluate(
     evaluation = judged(run)
     beside = [] if against is None else [(str(against), judged(against))]
     finish(opened, evaluation, against=beside, as_json=as_json)
-
-
-def tag(
-    photos: Annotated[list[str], typer.Argument(help="Files, folders, 'globs*.jpg' or manifests.")],
-    model: Annotated[list[Path], typer.Option("-m", "--model", help="Run or blend folder; several: their mean.")],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="File to write; else stdout.")] = None,
-    kind: Annotated[
-        Literal["text", "csv", "jsonl", "parquet", "jd"] | None,
-        typer.Option("--format", help="jd is the challenge's submission. Default: by the file's ending."),
-    ] = None,
-    views: Views = None,
-    thresholds: Thresholds = None,
-    image_column: ImageColumn = None,
-    root: Root = None,
-    as_json: Json = False,
-) -> None:
-    """Tag photos with a trained run; a broken photo is named and never stops the rest.
-
-    Examples:
-
-        modiste tag street.jpg -m runs/coat
-
-        modiste tag catalogue/ -m runs/coat -o tags.parquet
-
-        modiste tag test.txt --root photos -m runs/paper -o submission.txt --format jd
-    """
-    from modiste.config import DataConfig
-    from modiste.loading import load
-    from modiste.tag import as_record, choose_format, find_photos, write_tags
-    from modiste.terminal import counting, watched
-
-    if as_json and (kind or output):
-        raise UsageError.expected("--json alone", "-o or --format beside it", "-o tags.jsonl without --json")
-    chosen = choose_format(kind, output)
-    predictor = load(model, views=views, thresholds=thresholds)
-    config = DataConfig(image_column=image_column, root=root, label_columns=())  # labels are not read
-    ids, paths = find_photos(photos, predictor.labels, config)
-    with counting("tagging") as progress:
-        predictions = watched(predictor.stream(paths), len(paths), progress)
-        if as_json:
-            records = [as_record(prediction, id_) for id_, prediction in zip(ids, predictions, strict=True)]
-            errors = [record["error"] for record in records if record["error"]]
-        else:
-            errors = write_tags(output, chosen, ids, predictions, predictor.labels)
-    if as_json:
-        print_json({"model": " + ".join(map(str, model)), "photos": records})
-    name_failures(errors, len(paths))
 
 
 def demo(

@@ -1,6 +1,6 @@
-"""Prediction and Predictor: photos to scores and chosen labels, whatever computes the network.
+"""Predictor and Ensemble: photos to scores and chosen labels, whatever computes the network.
 
-No torch here: a Predictor is given a function from pixels to probabilities. Reading, resizing,
+No torch here: a Predictor is given a function from pixels to what a network says. Reading, resizing,
 test-time augmentation and the decision are the same for a run folder and for an exported file.
 """
 
@@ -11,9 +11,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import tee
+from itertools import repeat, tee
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 
@@ -23,40 +23,15 @@ from modiste.config import ImageConfig
 from modiste.decision import Decision
 from modiste.errors import PhotoError
 from modiste.labels import LabelSet
+from modiste.prediction import Prediction, Raw, Said
 
-Source = Path | str | bytes | np.ndarray
+Source = Path | str | bytes | np.ndarray | PhotoError  # a PhotoError stays one
 Views = Literal["one", "flip", "flip+translate"]
-Forward = Callable[[np.ndarray], np.ndarray]
 
+Forward = Callable[[np.ndarray], Said]
+
+BYTES = "photo (bytes)"  # what errors call a photo without a name
 SHIFT = 0.05  # of the side: how far the translated views move
-
-
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """What was said of one photo.
-
-    `probs` is (labels,) float32, calibrated where the model is, and `labels` the chosen ids; of a photo that
-    could not be read `error` is the sentence why, `probs` is nan throughout and `labels` is empty.
-    """
-
-    photo: str
-    label_set: LabelSet
-    probs: np.ndarray
-    labels: tuple[str, ...]
-    error: str | None = None
-
-    @property
-    def scores(self) -> dict[str, float]:
-        """Label id -> probability."""
-        return {label: float(prob) for label, prob in zip(self.label_set.ids, self.probs, strict=True)}
-
-
-class Raw(NamedTuple):
-    """What a network says of one photo: its name, (labels,) float32 (nan where it can't be read), why it can't."""
-
-    photo: str
-    probs: np.ndarray
-    error: str | None
 
 
 class BasePredictor(ABC):
@@ -64,12 +39,14 @@ class BasePredictor(ABC):
 
     Attributes:
         labels: what each column of probabilities means.
+        image: side and resize mode of the square that maps lie over.
         decision: from the network's probabilities to what is said.
         views: test-time augmentation.
         batch_size: photos that are asked and decided together.
     """
 
     labels: LabelSet
+    image: ImageConfig
     decision: Decision
     views: Views
     batch_size: int
@@ -84,13 +61,13 @@ class BasePredictor(ABC):
             readable = [one.probs for one in batch if one.error is None]
             decided = self.decision.apply(np.stack(readable), self.labels) if readable else ((), ())
             said = zip(*decided, strict=True)
-            for name, probs, error in batch:
+            for name, probs, error, maps in batch:
                 if error is not None:
                     yield Prediction(name, self.labels, probs, (), error)
                     continue
                 prob, decisions = next(said)
                 ids = tuple(label for label, yes in zip(self.labels.ids, decisions, strict=True) if yes)
-                yield Prediction(name, self.labels, prob, ids)
+                yield Prediction(name, self.labels, prob, ids, None, maps)
 
     def predict(self, source: Source) -> Prediction:
         """Tag one photo: a path, the bytes of a file, or (height, width, 3) uint8 RGB.
@@ -109,7 +86,7 @@ class Predictor(BasePredictor):
     """Tags photos with one network.
 
     Args:
-        forward: (n, 3, size, size) uint8 RGB -> (n, labels) float32 probabilities.
+        forward: (n, size, size, 3) uint8 RGB -> Said.
         labels: what each column means.
         image: side and resize mode of the photos that `forward` takes.
         decision: from these probabilities to what is said.
@@ -130,21 +107,19 @@ class Predictor(BasePredictor):
         """The network's own probabilities, the mean over the views; readers work ahead."""
         for batch in _batches(self._read_ahead(sources), self.batch_size):
             readable = [photo for _, photo in batch if not isinstance(photo, PhotoError)]
-            probs = iter(self.probs(np.stack(readable))) if readable else iter(())
+            said = iter(_each(self.ask(np.stack(readable))) if readable else ())
             for name, photo in batch:
                 if isinstance(photo, PhotoError):
                     yield Raw(name, np.full(len(self.labels), np.nan, np.float32), str(photo))
                 else:
-                    yield Raw(name, next(probs), None)
+                    probs, maps = next(said)
+                    yield Raw(name, probs, None, maps)
 
-    def probs(self, photos: np.ndarray) -> np.ndarray:
-        """(n, size, size, 3) uint8 RGB -> (n, labels) float32, the mean over the views."""
-        total = np.zeros((len(photos), len(self.labels)), dtype=np.float32)
-        count = 0
-        for view in make_views(photos, self.views):
-            total += self.forward(np.ascontiguousarray(view.transpose(0, 3, 1, 2)))
-            count += 1
-        return total / count
+    def ask(self, photos: np.ndarray) -> Said:
+        """What the network says of (n, size, size, 3) uint8 RGB; probabilities are the mean over the views."""
+        first, *others = [self.forward(np.ascontiguousarray(view)) for view in make_views(photos, self.views)]
+        every = np.stack([first.probs, *(said.probs for said in others)])
+        return first._replace(probs=every.mean(axis=0, dtype=np.float32))
 
     def _read_ahead(self, sources: Iterable[Source]) -> Iterator[tuple[str, np.ndarray | PhotoError]]:
         waiting: deque[tuple[str, Future[np.ndarray | PhotoError]]] = deque()
@@ -159,6 +134,8 @@ class Predictor(BasePredictor):
 
     def _read(self, source: Source) -> np.ndarray | PhotoError:
         size, mode = self.image.size, self.image.mode
+        if isinstance(source, PhotoError):
+            return source
         try:
             if isinstance(source, np.ndarray):
                 photo = _checked(source)
@@ -188,6 +165,11 @@ class Ensemble(BasePredictor):
         return self.members[0].labels
 
     @property
+    def image(self) -> ImageConfig:  # type: ignore[override]
+        """That of the first member."""
+        return self.members[0].image
+
+    @property
     def views(self) -> Views:  # type: ignore[override]
         """Those of the first member."""
         return self.members[0].views
@@ -206,7 +188,10 @@ class Ensemble(BasePredictor):
                 yield Raw(said[0].photo, np.full(len(self.labels), np.nan, np.float32), error)
                 continue
             probs = np.stack([one.probs for one in said])[:, None]
-            yield Raw(said[0].photo, self.blend.apply(probs)[0], None)
+            maps = [one.maps for one in said if one.maps is not None]
+            modes = {member.image.mode for member in self.members}
+            alike = len(maps) == len(said) and len(modes) == len({each.shape for each in maps}) == 1
+            yield Raw(said[0].photo, self.blend.apply(probs)[0], None, np.mean(maps, axis=0) if alike else None)
 
 
 def make_views(photos: np.ndarray, views: Views) -> Iterator[np.ndarray]:
@@ -225,6 +210,11 @@ def make_views(photos: np.ndarray, views: Views) -> Iterator[np.ndarray]:
             for down, right in ((0, 1), (0, -1), (1, 0), (-1, 0)):
                 top, left = step - down * step, step - right * step
                 yield padded[:, top : top + side.shape[1], left : left + side.shape[2]]
+
+
+def _each(said: Said) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    """Probabilities and maps of one photo after the other."""
+    return zip(said.probs, said.maps if said.maps is not None else repeat(None), strict=False)
 
 
 def _checked(photo: np.ndarray) -> np.ndarray:
@@ -246,6 +236,6 @@ def _batches(items: Iterable, size: int) -> Iterator[list]:
 
 
 def _name(source: Source) -> str:
-    if isinstance(source, bytes):
-        return "photo (bytes)"
+    if isinstance(source, bytes | PhotoError):
+        return BYTES
     return "photo (array)" if isinstance(source, np.ndarray) else str(source)

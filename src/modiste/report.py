@@ -25,15 +25,18 @@ from modiste.decision_plots import ThresholdCurve, plot_operating, plot_reliabil
 from modiste.errors import UsageError
 from modiste.evenness import group_numbers
 from modiste.labels import LabelSet
-from modiste.metrics import Scores, mean_log_loss
+from modiste.loading import predictor
+from modiste.metrics import Scores
 from modiste.operating import OperatingPoint, operating_curve
-from modiste.pages import data_uri, render, thumbnail
+from modiste.pages import data_uri, render
 from modiste.plots import DPI, MOST_LABELS, Result, plot_curves, plot_history, plot_labels, plot_matrix, printable
 from modiste.policies import FEW
+from modiste.predict import BasePredictor
+from modiste.report_cards import photo_cards
 from modiste.storage import write_text
 from modiste.sweep import sweep
 
-if TYPE_CHECKING:  # both need torch, a report does not
+if TYPE_CHECKING:  # need torch
     from modiste.blends import BlendRun
     from modiste.bundle import Run
     from modiste.evaluation import Evaluation
@@ -42,8 +45,6 @@ DRAWN = "The pictures are drawn, not photographed: these scores say nothing abou
 _MOST_PAIRS = 15  # rows of a table of confusions
 _MOST_ERRORS = 30  # labels in the plot of co-errors
 _MOST_CHIPS = 8  # labels of one kind under one photo
-_EACH_WAY = 12  # worst photos, and best ones
-_THUMBNAIL = 360  # pixels of the longer side: about 180 on the page, twice that on dense screens
 
 
 def write_report(
@@ -62,6 +63,7 @@ def write_report(
     operating: Sequence[OperatingPoint] = (),
     history: list[dict[str, Any]] | None = None,
     notes: Sequence[str] = (),
+    tags: BasePredictor | None = None,
 ) -> Path:
     """Write `report.html` and its plots as PNG files into `folder`; return the page's path.
 
@@ -72,10 +74,9 @@ def write_report(
         raw, said: the network's own probabilities (n, labels), and what was made of them.
         photos: n files; one that can't be read shows as a grey box with its name.
         decision: how probabilities became decisions.
-        facts: what a reader should know of the run, in order: model, data, date...
-        intervals: of the scores, by the names of `weighted.flat`.
+        facts, intervals: what a reader should know, in order; of the scores, by the names of `weighted.flat`.
         operating: what each precision costs in reviews, of rising precision; empty draws no curve.
-        history, notes: rows as `plot_history` takes them; sentences to put above everything else.
+        history, notes, tags: rows as `plot_history` takes them; sentences above everything; what makes heatmaps.
 
     Raises:
         UsageError: the numbers of photos differ.
@@ -102,7 +103,7 @@ def write_report(
         beta=_beta(decision),
         plots=plots.drawn,
         pairs=_pairs(result),
-        cards=_cards(result, photos),
+        cards=photo_cards(result, photos, tags),
     )
     write_text(folder / "report.html", page)
     return folder / "report.html"
@@ -209,27 +210,6 @@ def _pairs(result: Result) -> dict[str, list[tuple[str, str, int, float]]]:
     return {part: rows for part, rows in pairs.items() if rows}
 
 
-def _cards(result: Result, photos: Sequence[Path]) -> dict[str, list[dict[str, Any]]]:
-    losses = np.array([mean_log_loss(*pair) for pair in zip(result.targets, result.probs, strict=True)])
-    order = np.argsort(-losses, kind="stable")[: np.isfinite(losses).sum()]  # nan, nothing known, sorts last
-    rows = {"worst": order[:_EACH_WAY], "best": order[_EACH_WAY:][::-1][:_EACH_WAY]}  # no photo is both
-    return {way: [_card(photos[i], float(losses[i]), i, result) for i in chosen] for way, chosen in rows.items()}
-
-
-def _card(photo: Path, loss: float, i: int, result: Result) -> dict[str, Any]:
-    target, prob, said = result.targets[i], result.probs[i], result.decisions[i].astype(bool)
-    true = target == 1
-    kinds = {
-        "right": true & said,
-        "missed": true & ~said,
-        "wrong": (target == 0) & said,
-        "unknown": (target < 0) & said,
-    }
-    names, order = result.labels.names(), np.argsort(-prob, kind="stable")
-    chips = {kind: [(names[k], float(prob[k])) for k in order if found[k]] for kind, found in kinds.items()}
-    return {"name": Path(photo).name, "loss": loss, "thumbnail": thumbnail(photo, _THUMBNAIL), "chips": chips}
-
-
 def _number(value: float | None) -> str:
     return "–" if value is None or math.isnan(value) else f"{value:.3f}"
 
@@ -267,6 +247,7 @@ def report_evaluation(run: Run | BlendRun, evaluation: Evaluation) -> Path:
         operating=_operating(evaluation),
         history=pl.read_csv(history).to_dicts() if history.is_file() else None,
         notes=notes,
+        tags=predictor(run, "one"),
     )
 
 

@@ -15,17 +15,18 @@ from modiste.labels import UNKNOWN
 # Variances of the normal prior on a coefficient, from "the mean of logits and nothing else" to "anything".
 STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
+NEAREST = 1e-6  # to 0 and to 1: nearer to 1, float32 has too few steps left for a logit to mean anything
+
 
 def logits_of(probs: np.ndarray) -> np.ndarray:
     """Logits (n, members * labels) float64 from probs (members, n, labels) in [0, 1], member by member.
 
-    Nearer than 1e-6 to 1, float32 has too few steps left for a logit to mean anything; they end there.
-    They aren't standardised: members and labels share one unit, and a label that hardly varies shouldn't
-    count more for it.
+    Nearer than NEAREST to 0 or 1, they end. They aren't standardised: members and labels share one unit, and a label
+    that hardly varies shouldn't count more for it.
     """
     from scipy.special import logit
 
-    clipped = np.clip(probs.astype(np.float64), 1e-6, 1 - 1e-6)
+    clipped = np.clip(probs.astype(np.float64), NEAREST, 1 - NEAREST)
     return np.asarray(logit(clipped).transpose(1, 0, 2).reshape(probs.shape[1], -1))
 
 

@@ -99,6 +99,34 @@ def new_folder(folder: Path, fix: str) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+@contextmanager
+def only_process(lock: Path, work: str, fix: str) -> Iterator[None]:
+    """Keep other processes out of a piece of work while the block runs; a process that is killed lets go.
+
+    Args:
+        lock: a file to hold, which stays.
+        work: what is done, as "Expected {work} by one process".
+        fix: what a person can try, after "Try".
+
+    Raises:
+        RunError: another process is at it.
+        StorageError: the file can't be made.
+    """
+    from filelock import FileLock, Timeout
+
+    held = FileLock(lock, timeout=0)
+    try:
+        held.acquire()
+    except Timeout:
+        raise RunError.expected(f"{work} by one process", "another that is at it", fix) from None
+    except OSError as error:
+        raise not_written(lock, error) from error
+    try:
+        yield
+    finally:
+        held.release()
+
+
 def refuse_existing(folder: Path, fix: str) -> None:
     """Refuse a folder that is to be made, where it holds something.
 

@@ -1,67 +1,55 @@
-"""Bulk tagging: files, folders, globs and manifests in; CSV, JSONL, Parquet or a submission out."""
+"""Photos in; text, CSV, JSONL, Parquet or a submission out."""
 
 from __future__ import annotations
 
 import csv
-import glob
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, Literal, NamedTuple, TextIO
 
 import numpy as np
 import polars as pl
 
 from modiste.challenge import format_submission
-from modiste.config import DataConfig
 from modiste.errors import UsageError
+from modiste.items import Item, Url
 from modiste.labels import LabelSet
-from modiste.manifest import Manifest
-from modiste.predict import Prediction
+from modiste.predict import BYTES, BasePredictor, Source
+from modiste.prediction import Prediction
 from modiste.storage import replacing
-from modiste.tables import PHOTO_SUFFIXES
 
 Format = Literal["text", "csv", "jsonl", "parquet", "jd"]
-_MANIFESTS = {".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".txt"}
+
+_FIRST = ("photo", "labels", "error")  # columns before those of the labels
 
 
-def find_photos(arguments: Sequence[str], labels: LabelSet, config: DataConfig) -> tuple[list[str], list[Path]]:
-    """Ids and paths of all photos that the arguments name, in order: files, folders, globs, manifests.
+class Tagged(NamedTuple):
+    """A photo, its path or a file's bytes, and what was said of it."""
 
-    A folder is searched through all its folders, by name; of a photo outside a manifest the path is the id.
-
-    Raises:
-        UsageError: an argument names nothing.
-    """
-    ids: list[str] = []
-    paths: list[Path] = []
-    for argument in arguments:
-        path = Path(argument)
-        if path.is_file() and path.suffix.lower() in _MANIFESTS:
-            manifest = Manifest.read(path, config, labels)
-            ids += manifest.frame["id"].to_list()
-            paths += manifest.photos()
-            continue
-        found = _expand(argument)
-        ids += [str(photo) for photo in found]
-        paths += found
-    return ids, paths
+    id: str
+    source: Source
+    prediction: Prediction
 
 
-def _expand(argument: str) -> list[Path]:
-    path = Path(argument)
-    if path.is_dir():
-        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in PHOTO_SUFFIXES and p.is_file())
-        if not found:
-            raise UsageError.expected(f"photos in folder {argument}", "none", "a folder of JPEG, PNG or WebP files")
-        return found
-    if path.exists() or not glob.has_magic(argument):
-        return [path]  # a missing photo is an error of its own, beside the others
-    matched = sorted(p for p in map(Path, glob.glob(argument, recursive=True)) if p.is_file())  # noqa: PTH207  Path has no absolute globs
-    if not matched:
-        raise UsageError.expected(f"files that match '{argument}'", "none", "another pattern")
-    return matched
+def tagged(items: Iterable[Item], predictor: BasePredictor) -> Iterator[Tagged]:
+    """Tag a stream of photos, in order; what each of them is called stands beside it."""
+    waiting: deque[tuple[str, Source]] = deque()
+
+    def sources() -> Iterator[Source]:
+        for id_, source in items:
+            assert not isinstance(source, Url)  # remote.fetched has been there
+            waiting.append((id_, source))
+            yield source
+
+    for prediction in predictor.stream(sources()):
+        id_, source = waiting.popleft()
+        if prediction.error is not None:
+            prediction = replace(prediction, error=prediction.error.replace(f"'{BYTES}'", f"'{id_}'"))  # noqa: PLW2901
+        yield Tagged(id_, source, prediction)
 
 
 def choose_format(asked: Format | None, path: Path | None) -> Format:
@@ -79,28 +67,57 @@ def choose_format(asked: Format | None, path: Path | None) -> Format:
     return kind
 
 
-def write_tags(
-    path: Path | None, kind: Format, ids: Sequence[str], predictions: Iterable[Prediction], labels: LabelSet
-) -> list[str]:
-    """Write predictions as they come, to stdout, or whole or not at all to `path`; gives the errors of failed ones."""
-    errors: list[str] = []
+def write_tags(path: Path | None, kind: Format, photos: Iterable[Tagged], labels: LabelSet) -> tuple[int, list[str]]:
+    """Write predictions as they come, to stdout, or whole or not at all to `path`.
 
-    def watched() -> Iterator[Prediction]:
-        for prediction in predictions:
-            if prediction.error is not None:
-                errors.append(prediction.error)
-            yield prediction
+    Returns:
+        How many photos there were, and the errors of those that failed.
+    """
+    errors: list[str] = []
+    count = 0
+
+    def watched() -> Iterator[Tagged]:
+        nonlocal count
+        for photo in photos:
+            count += 1
+            if photo.prediction.error is not None:
+                errors.append(photo.prediction.error)
+            yield photo
 
     if path is None:
-        _WRITERS[kind](sys.stdout, ids, watched(), labels)
-        return errors
+        _WRITERS[kind](sys.stdout, watched(), labels)
+        return count, errors
     with replacing(path, pl.exceptions.ComputeError) as temporary:
         if kind == "parquet":
-            _write_parquet(temporary, ids, watched(), labels)
+            as_frame(watched(), labels).write_parquet(temporary)
         else:
             with temporary.open("w", encoding="utf-8", newline="") as out:
-                _WRITERS[kind](out, ids, watched(), labels)
-    return errors
+                _WRITERS[kind](out, watched(), labels)
+    return count, errors
+
+
+def as_frame(photos: Iterable[Tagged], labels: LabelSet) -> pl.DataFrame:
+    """A row a photo: photo, labels (list), error, and a float32 column of probabilities for each label.
+
+    The column of a label that is called as one of the first three is prob.<label>.
+    """
+    ids, chosen, errors, probs = [], [], [], []
+    for id_, _, prediction in photos:
+        ids.append(id_)
+        chosen.append(list(prediction.labels))
+        errors.append(prediction.error)
+        probs.append(prediction.probs)
+    frame = pl.DataFrame(
+        {"photo": ids, "labels": chosen, "error": errors},
+        schema={"photo": pl.String, "labels": pl.List(pl.String), "error": pl.String},
+    )
+    table = np.array(probs, dtype=np.float32).reshape(-1, len(labels))
+    names = _columns(labels)
+    return frame.with_columns([pl.Series(name, table[:, k]).fill_nan(None) for k, name in enumerate(names)])
+
+
+def _columns(labels: LabelSet) -> list[str]:
+    return [f"prob.{label}" if label in _FIRST else label for label in labels.ids]
 
 
 def as_record(prediction: Prediction, id_: str) -> dict[str, Any]:
@@ -117,50 +134,39 @@ def as_text(prediction: Prediction, id_: str) -> str:
     return f"{id_}\t" + ", ".join(f"{label} {prediction.scores[label]:.2f}" for label in chosen)
 
 
-def _write_csv(out: TextIO, ids: Sequence[str], predictions: Iterator[Prediction], labels: LabelSet) -> None:
+def _write_csv(out: TextIO, photos: Iterator[Tagged], labels: LabelSet) -> None:
     rows = csv.writer(out, lineterminator="\n")
-    rows.writerow(["photo", "labels", "error", *labels.ids])
-    for id_, prediction in zip(ids, predictions, strict=True):
+    rows.writerow([*_FIRST, *_columns(labels)])
+    for id_, _, prediction in photos:
         scores = [""] * len(labels) if prediction.error else [f"{prob:.6f}" for prob in prediction.probs]
         rows.writerow([id_, "|".join(prediction.labels), prediction.error or "", *scores])
 
 
-def _write_jsonl(out: TextIO, ids: Sequence[str], predictions: Iterator[Prediction], labels: LabelSet) -> None:
-    for id_, prediction in zip(ids, predictions, strict=True):
+def _write_jsonl(out: TextIO, photos: Iterator[Tagged], labels: LabelSet) -> None:
+    for id_, _, prediction in photos:
         out.write(json.dumps(as_record(prediction, id_), ensure_ascii=False) + "\n")
 
 
-def _write_text(out: TextIO, ids: Sequence[str], predictions: Iterator[Prediction], labels: LabelSet) -> None:
-    for id_, prediction in zip(ids, predictions, strict=True):
+def _write_text(out: TextIO, photos: Iterator[Tagged], labels: LabelSet) -> None:
+    for id_, _, prediction in photos:
         out.write(as_text(prediction, id_) + "\n")
 
 
-def _write_parquet(path: Path, ids: Sequence[str], predictions: Iterator[Prediction], labels: LabelSet) -> None:
-    said = list(predictions)
-    probs = np.stack([prediction.probs for prediction in said])
-    frame = pl.DataFrame(
-        {
-            "photo": list(ids),
-            "labels": [list(prediction.labels) for prediction in said],
-            "error": [prediction.error for prediction in said],
-        },
-        schema={"photo": pl.String, "labels": pl.List(pl.String), "error": pl.String},
-    ).with_columns([pl.Series(label, probs[:, k]).fill_nan(None) for k, label in enumerate(labels.ids)])
-    frame.write_parquet(path)
-
-
-def _write_jd(out: TextIO, ids: Sequence[str], predictions: Iterator[Prediction], labels: LabelSet) -> None:
+def _write_jd(out: TextIO, photos: Iterator[Tagged], labels: LabelSet) -> None:
     """The challenge's submission: a photo that can't be read gets no style, since every id must stand in it."""
     jd2018 = LabelSet.read("jd2018")
     if labels.ids != jd2018.ids:
         raise UsageError.expected(
             "a model of the 13 styles of jd2018 for --format jd", f"labels {labels.ids[:3]}...", "csv, jsonl or parquet"
         )
-    decisions = [[int(label in prediction.labels) for label in labels.ids] for prediction in predictions]
-    out.write(format_submission([Path(id_).stem for id_ in ids], np.array(decisions, dtype=np.int8)))
+    ids, decisions = [], []
+    for id_, _, prediction in photos:
+        ids.append(Path(id_).stem)
+        decisions.append([int(label in prediction.labels) for label in labels.ids])
+    out.write(format_submission(ids, np.array(decisions, dtype=np.int8)))
 
 
-_WRITERS: dict[str, Callable[[TextIO, Sequence[str], Iterator[Prediction], LabelSet], None]] = {
+_WRITERS: dict[str, Callable[[TextIO, Iterator[Tagged], LabelSet], None]] = {
     "text": _write_text,
     "csv": _write_csv,
     "jsonl": _write_jsonl,

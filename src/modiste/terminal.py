@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
@@ -25,7 +25,6 @@ from rich.text import Text
 
 from modiste.monitor import Monitor, Row
 from modiste.policies import FEW
-from modiste.predict import Prediction
 from modiste.weighted import flat
 
 if TYPE_CHECKING:  # need torch, or the network
@@ -34,6 +33,8 @@ if TYPE_CHECKING:  # need torch, or the network
     from modiste.fetching import FetchState
     from modiste.standings import Standings
     from modiste.tuning import Tuned
+
+T = TypeVar("T")
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -71,6 +72,23 @@ def counting(what: str) -> Iterator[Callable[[int, int], None]]:
     with _bar() as bar:
         task = bar.add_task(what, total=None, words="")
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def doing() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for work of several kinds, one after the other, that tells (what, done, total)."""
+    with _bar() as bar:
+        task = bar.add_task("", total=None, words="")
+        shown = ""
+
+        def show(what: str, done: int, total: int) -> None:
+            nonlocal shown
+            if what != shown:
+                bar.reset(task, description=what)
+                shown = what
+            bar.update(task, completed=done, total=total)
+
+        yield show
 
 
 @contextmanager
@@ -149,13 +167,11 @@ class TerminalMonitor(Monitor):
         self.bar.stop()
 
 
-def watched(
-    predictions: Iterable[Prediction], total: int, progress: Callable[[int, int], None]
-) -> Iterator[Prediction]:
-    """The same predictions, told to `progress` as they pass."""
-    for done, prediction in enumerate(predictions, 1):
-        progress(done, total)
-        yield prediction
+def watched(photos: Iterable[T], total: int, progress: Callable[[int, int], None]) -> Iterator[T]:
+    """The same photos, told to `progress` as they pass."""
+    for done, photo in enumerate(photos, 1):
+        progress(done, max(total, done))
+        yield photo
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

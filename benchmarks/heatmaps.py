@@ -1,0 +1,118 @@
+"""Do heatmaps point at the evidence? On drawn garments the place of each style's mark is known.
+
+    python benchmarks/heatmaps.py DEMO
+
+DEMO is what `modiste demo` made; its model is asked about 600 garments that it has never seen. A mark is what changes
+where the same garment is drawn without it. A heatmap hits where its peak, the brightest pixel of the map scaled up to
+the picture, lies on the mark or less than half a cell of the map from it (a pointing game: Zhang et al. 2016, "Top-down
+Neural Attention by Excitation Backprop"). Beside it: what a point anywhere on the garment would hit, and the peak of
+another label's map. Only said labels that are true count, and only styles whose mark has a place: a print is
+everywhere.
+"""
+
+import argparse
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from modiste import cues
+from modiste.demo import SIZE
+from modiste.drawing import STYLES, draw_garment, draw_styles
+from modiste.heatmaps import overlay
+from modiste.loading import load
+
+PICTURES, SEED = 600, 99
+VISIBLE = 12  # of 255: a pixel that differs by more belongs to the mark
+OUTSIDE = 30  # of 255: how far the wall's colour reaches
+
+
+@contextmanager
+def without(style: str) -> Iterator[None]:
+    """Draw as if this style had no mark, with the same random numbers for everything else."""
+    paint = cues.TRIMMINGS[style]
+
+    def unseen(pen: cues.Pen) -> None:
+        cloth = pen.draw._image
+        before = cloth.copy()
+        paint(pen)
+        cloth.paste(before)
+
+    cues.TRIMMINGS[style] = unseen
+    try:
+        yield
+    finally:
+        cues.TRIMMINGS[style] = paint
+
+
+def widened(mask: np.ndarray, by: int) -> np.ndarray:
+    """All pixels less than `by` pixels from the mask, in a square."""
+    picture = Image.fromarray((mask * 255).astype(np.uint8))
+    return np.asarray(picture.filter(ImageFilter.MaxFilter(2 * by + 1))) > 0
+
+
+def garment_of(styles: np.ndarray, i: int) -> np.ndarray:
+    """The same picture each time, but for marks that are left out."""
+    return draw_garment(styles, SIZE, np.random.default_rng([SEED, i]))
+
+
+def peak(heat: np.ndarray) -> tuple[int, int]:
+    """Row and column of the brightest pixel."""
+    smooth = np.asarray(Image.fromarray(heat).resize((SIZE, SIZE), Image.Resampling.BICUBIC))
+    return divmod(int(smooth.argmax()), SIZE)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("demo", type=Path)
+    parser.add_argument("--pictures", type=Path, help="folder for the first five hits and misses, as pictures")
+    given = parser.parse_args()
+    tags = load(given.demo / "run")
+    targets = draw_styles(PICTURES, np.random.default_rng(SEED))
+    rows: dict[str, list[tuple[float, float, float]]] = {style: [] for style in cues.TRIMMINGS}
+    kept: list[tuple[bool, str, np.ndarray]] = []
+    for i, styles in enumerate(targets):
+        draw = partial(garment_of, styles, i)
+        photo = draw()
+        said = tags.predict(photo)
+        garment = np.abs(photo.astype(int) - photo[2, 2].astype(int)).max(axis=2) > OUTSIDE
+        for style in set(said.labels) & set(cues.TRIMMINGS):
+            if not styles[STYLES.index(style)]:
+                continue
+            with without(style):
+                mark = np.abs(photo.astype(int) - draw().astype(int)).max(axis=2) > VISIBLE
+            if not mark.any():  # left out of this picture
+                continue
+            near = widened(mark, SIZE // said.maps.shape[-1] // 2)
+            others = [label for label in tags.labels.ids if label != style]
+            other = said.heatmap(others[i % len(others)])
+            hit = bool(near[peak(said.heatmap(style))])
+            rows[style].append((hit, near[garment].mean(), near[peak(other)]))
+            kept.append((hit, style, overlay(photo, said.heatmap(style))))
+    print(
+        f"{date.today()}, {os.cpu_count()} cores, {platform.machine()}; {PICTURES} garments, {SIZE} px, maps of ",
+        end="",
+    )
+    print(f"{said.maps.shape[-2]} x {said.maps.shape[-1]}\n")
+    print("| style | maps | peak on the mark | a point on the garment | another label's peak |\n|---|---|---|---|---|")
+    everything = [row for found in rows.values() for row in found]
+    for style, found in [*rows.items(), ("all", everything)]:
+        if found:
+            shares = " | ".join(f"{share:.2f}" for share in np.mean(found, axis=0))
+            print(f"| {style} | {len(found)} | {shares} |")
+    if given.pictures:
+        given.pictures.mkdir(parents=True, exist_ok=True)
+        for wanted, name in ((True, "hit"), (False, "miss")):
+            for k, (_, style, picture) in enumerate([one for one in kept if one[0] == wanted][:5]):
+                Image.fromarray(picture).save(given.pictures / f"{name}-{k}-{style}.png")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""Heatmaps on photos: where the evidence for a label lies, as pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain, count
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from modiste import images
+from modiste.config import ImageConfig
+from modiste.errors import UsageError
+from modiste.listing import file_stem
+from modiste.storage import make_folder, replacing
+from modiste.tag import Tagged
+
+_COLD, _WARM, _HOT = (255, 210, 60), (240, 90, 30), (190, 0, 60)  # RGB, from little evidence to the most
+_COVER = 0.75  # of the photo, where the evidence is strongest
+_QUALITY = 90  # of the JPEG files
+
+
+def overlay(photo: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """Lay evidence over a photo.
+
+    Args:
+        photo: (size, size, 3) uint8 RGB, the square that the network sees.
+        heat: (height, width) float32 in [0, 1], from `Prediction.heatmap`.
+
+    Returns:
+        (size, size, 3) uint8 RGB: the photo where there is no evidence, in colour where there is.
+    """
+    side = photo.shape[0]
+    smooth = np.asarray(Image.fromarray(heat.astype(np.float32)).resize((side, side), Image.Resampling.BICUBIC))
+    level = np.clip(smooth, 0, 1)[..., None]
+    colour = np.stack(
+        [np.interp(level[..., 0], (0, 0.5, 1), ends) for ends in zip(_COLD, _WARM, _HOT, strict=True)], axis=-1
+    )
+    share = _COVER * level
+    mixed: np.ndarray = np.rint(photo * (1 - share) + colour * share).astype(np.uint8)
+    return mixed
+
+
+class Explainer:
+    """Writes an overlay for each chosen label of each photo into a folder: `<photo>.<label>.jpg`.
+
+    Photos of one name are told apart by a number: `coat.dress.jpg`, `coat-2.dress.jpg`.
+
+    Raises:
+        StorageError: the folder can't be made.
+    """
+
+    def __init__(self, folder: Path, image: ImageConfig) -> None:
+        make_folder(folder)
+        self._folder, self._image = folder, image
+        self._taken: set[str] = set()
+
+    def watch(self, photos: Iterable[Tagged]) -> Iterator[Tagged]:
+        """Pass photos on, each once its overlays are written.
+
+        Raises:
+            UsageError: the network has no places.
+            StorageError: an overlay can't be written.
+        """
+        for photo in photos:
+            if photo.prediction.labels:
+                self._explain(photo)
+            yield photo
+
+    def _explain(self, photo: Tagged) -> None:
+        prediction, source = photo.prediction, photo.source
+        if prediction.maps is None:
+            raise UsageError.expected("a network with a map of places, for --explain", "none", "a convolutional one")
+        size, mode = self._image.size, self._image.mode
+        if isinstance(source, bytes):
+            square = images.resize(images.decode(source, name=photo.id, target=size), size, mode)
+        else:
+            square = images.load(Path(str(source)), size, mode)
+        name = self._name(source.stem if isinstance(source, Path) else photo.id)
+        for label in prediction.labels:
+            with replacing(self._folder / f"{name}.{file_stem(label)}.jpg") as temporary:
+                Image.fromarray(overlay(square, prediction.heatmap(label))).save(temporary, "JPEG", quality=_QUALITY)
+
+    def _name(self, photo: str) -> str:
+        """One that no other photo has, also where a file system takes "a" for "A"."""
+        stem = file_stem(photo)
+        names = chain([stem], (f"{stem}-{k}" for k in count(2)))
+        name = next(name for name in names if name.casefold() not in self._taken)
+        self._taken.add(name.casefold())
+        return name

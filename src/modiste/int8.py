@@ -1,0 +1,218 @@
+"""Whether int8 is worth it: how many layers may be rounded, what that costs in mAP and decisions, what it gains."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from modiste.config import ImageConfig
+from modiste.errors import PhotoError, UsageError
+from modiste.images import load
+from modiste.manifest import Manifest
+from modiste.metrics import mean_average_precision
+from modiste.predict import Predictor
+from modiste.quantize import FEWEST, MOST, Quantizer
+
+_ROUNDS = 5  # in which both graphs are timed in turn
+_AT_ONCE = 8  # photos of a timed run, per core
+_MOST_JUDGED = 1000  # photos of a split that each tried graph is asked of
+
+
+class Cost(NamedTuple):
+    """What int8 changes on labelled photos.
+
+    Attributes:
+        split: which photos.
+        photos: how many.
+        map_before, map_after: mean average precision in float32 and in int8.
+        flipped: decisions that differ.
+        decisions: how many there are.
+        moved: by how much a probability differs, on average.
+    """
+
+    split: str
+    photos: int
+    map_before: float
+    map_after: float
+    flipped: int
+    decisions: int
+    moved: float
+
+    @property
+    def lost(self) -> float:
+        """mAP points, of 100."""
+        return 100 * (self.map_before - self.map_after)
+
+
+@dataclass(frozen=True, eq=False)
+class Rounded:
+    """An int8 graph and what it is like.
+
+    Attributes:
+        graph: the onnx.ModelProto.
+        kept: how many of `blocks` pieces of the network stayed in float32.
+        blocks: pieces that it was cut into.
+        costs: on the photos that chose what stays, and on those that nobody has seen, where there are any.
+        ms_before, ms_after: milliseconds a photo, all cores at work.
+        most: mAP points, of 100, that were to be lost on the first photos.
+    """
+
+    graph: Any
+    kept: int
+    blocks: int
+    costs: tuple[Cost, ...]
+    ms_before: float
+    ms_after: float
+    most: float
+
+    @property
+    def faster(self) -> bool:
+        """Whether int8 gains anything on this machine."""
+        return self.ms_after < self.ms_before
+
+    @property
+    def close(self) -> bool:
+        """Whether it loses no more than it may."""
+        return self.costs[0].lost <= self.most
+
+
+class Judge:
+    """Says what another graph costs on the photos of one split.
+
+    Args:
+        split: its name.
+        part: labelled photos, some that can be read.
+        tags: the model in float32.
+    """
+
+    def __init__(self, split: str, part: Manifest, tags: Predictor) -> None:
+        said = list(tags.raw(part.photos()))
+        self._read = np.array([one.error is None for one in said])
+        self._split, self._tags = split, tags
+        self._part = part.select(self._read)
+        self._before = np.array([one.probs for one in said if one.error is None])
+
+    def cost(self, tags: Predictor) -> Cost:
+        """What `tags` says, against the float32 model."""
+        after = np.array([one.probs for one in tags.raw(self._part.photos())])
+        labels, decision = tags.labels, tags.decision
+        before_said, after_said = (decision.apply(raw, labels) for raw in (self._before, after))
+        best, worse = (mean_average_precision(self._part.targets, raw, labels).value for raw in (self._before, after))
+        flipped = int((before_said.decisions != after_said.decisions).sum())
+        moved = float(np.abs(after - self._before).mean())
+        return Cost(self._split, len(after), best, worse, flipped, before_said.decisions.size, moved)
+
+
+def judges(manifest: Manifest, tags: Predictor) -> list[Judge]:
+    """Who chooses and who tells: the validation photos, then the test photos, where they are there.
+
+    Raises:
+        UsageError: there are neither, with labels, that can be read.
+    """
+    found = []
+    for split in ("val", "test"):
+        if split in manifest.parts:
+            part = manifest.part(split)
+            there = np.array([photo.is_file() for photo in part.photos()])
+            if there.any():
+                rows = np.flatnonzero(there)[:_MOST_JUDGED]
+                found.append(Judge(split, part.select(rows), tags))
+    if not found:
+        raise UsageError.expected("labelled photos that tell what int8 costs", "none that are there", "the run's own")
+    return found
+
+
+def read_squares(photos: Sequence[Path], image: ImageConfig) -> np.ndarray:
+    """Photos to calibrate with, spread over those given: (n, size, size, 3) uint8.
+
+    Raises:
+        UsageError: fewer than FEWEST can be read.
+    """
+    squares: list[np.ndarray] = []
+    step = max(1, len(photos) // MOST)
+    for photo in photos[::step][:MOST]:
+        with suppress(PhotoError):
+            squares.append(load(photo, image.size, image.mode))
+    if len(squares) < FEWEST:
+        got = f"{len(squares)} that can be read"
+        raise UsageError.expected(f"{FEWEST} photos or more for --int8", got, "photos like those to be tagged")
+    return np.stack(squares)
+
+
+def int8_card(rounded: Rounded) -> str:
+    """What the card of a rounded model says of that."""
+    lines = ["## Rounded to int8", ""]
+    if rounded.kept:
+        lines += [f"{rounded.kept} of {rounded.blocks} blocks stayed in float32.", ""]
+    lines += ["| split | photos | mAP, float32 | mAP, int8 | decisions that differ |", "|---|---|---|---|---|"]
+    for cost in rounded.costs:
+        share = 100 * cost.flipped / cost.decisions
+        scores = f"{cost.map_before:.4f} | {cost.map_after:.4f}"
+        lines.append(f"| {cost.split} | {cost.photos:,} | {scores} | {cost.flipped:,} ({share:.2f} %) |")
+    return "\n".join(lines) + "\n"
+
+
+def round_off(
+    quantizer: Quantizer,
+    judges: list[Judge],
+    most: float,
+    open_graph: Callable[[Any], Predictor],
+    tags: Predictor,
+    *,
+    progress: Callable[[int, int], None] = lambda *_: None,
+) -> Rounded:
+    """Find the int8 graph that loses at most `most` mAP points on the first judge's photos.
+
+    First everything is rounded. Where that costs too much, each block is left in float32 by itself, and then as
+    many as it takes of those that help most, together.
+
+    Args:
+        quantizer: makes the graphs.
+        judges: the first chooses, all tell.
+        most: mAP points, of 100.
+        open_graph: a graph -> what tags with it.
+        tags: the model in float32.
+        progress: told (graphs tried, graphs to try at most).
+    """
+    chooser, blocks = judges[0], len(quantizer.blocks)
+    kept: list[int] = []
+    graph = quantizer.quantized()
+    rounded = open_graph(graph)
+    cost = chooser.cost(rounded)
+    if cost.lost > most:
+        alone = []
+        for k in range(blocks):
+            progress(k, 2 * blocks)
+            alone.append(chooser.cost(open_graph(quantizer.quantized([k]))).moved)
+        for k in np.argsort(alone, kind="stable").tolist():
+            progress(blocks + len(kept), 2 * blocks)
+            kept.append(k)
+            graph = quantizer.quantized(kept)
+            rounded = open_graph(graph)
+            cost = chooser.cost(rounded)
+            if cost.lost <= most:
+                break
+    before, after = _times(tags, rounded)
+    costs = (cost, *(judge.cost(rounded) for judge in judges[1:]))
+    return Rounded(graph, len(kept), blocks, costs, before, after, most)
+
+
+def _times(*taggers: Predictor) -> tuple[float, ...]:
+    """Median milliseconds a photo of each, in turn, so that a busy moment hits all."""
+    size, batch = taggers[0].image.size, _AT_ONCE * taggers[0].readers
+    photos = np.random.default_rng(0).integers(0, 256, (batch, size, size, 3), dtype=np.uint8)
+    seconds: list[list[float]] = [[] for _ in taggers]
+    for turn in range(_ROUNDS + 1):
+        for mine, tags in zip(seconds, taggers, strict=True):
+            began = time.perf_counter()
+            tags.forward(photos)
+            if turn:  # the first run prepares
+                mine.append(time.perf_counter() - began)
+    return tuple(1000 * median(mine) / batch for mine in seconds)

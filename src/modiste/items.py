@@ -1,0 +1,34 @@
+"""Photos on their way to be tagged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from modiste.errors import PhotoError
+
+
+@dataclass(frozen=True)
+class Url:
+    """Where a photo is to be fetched from."""
+
+    address: str
+
+
+class Item(NamedTuple):
+    """A photo to be tagged: what it is called, and a path, a file's bytes, a Url, or why it is none of them."""
+
+    id: str
+    source: Path | bytes | Url | PhotoError
+
+
+Load = Callable[[], Iterator[Item]]
+
+
+class Source(NamedTuple):
+    """Photos of one argument, or of several files one after the other."""
+
+    size: Callable[[], int]
+    parts: Callable[[int], Iterator[Load]]

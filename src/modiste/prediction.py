@@ -1,0 +1,90 @@
+"""What is said of photos: by a network, and in the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from modiste.errors import UsageError
+from modiste.labels import LabelSet
+
+
+class Said(NamedTuple):
+    """What a network says of n photos.
+
+    Attributes:
+        probs: (n, labels) float32, its own probabilities, before any calibration.
+        features: (n, features) float32, what its last layer goes by.
+        maps: (n, labels, height, width) float32: what each place of a photo says for each label. Their mean is the
+            label's logit without its bias, where the network ends in global average pooling; None where it has no
+            places.
+    """
+
+    probs: np.ndarray
+    features: np.ndarray
+    maps: np.ndarray | None
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What was said of one photo.
+
+    `probs` is (labels,) float32, calibrated where the model is, and `labels` the chosen ids; of a photo that
+    could not be read `error` is the sentence why, `probs` is nan throughout and `labels` is empty. `maps` is what
+    `heatmap` is made of.
+    """
+
+    photo: str
+    label_set: LabelSet
+    probs: np.ndarray
+    labels: tuple[str, ...]
+    error: str | None = None
+    maps: np.ndarray | None = None
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """Label id -> probability."""
+        return {label: float(prob) for label, prob in zip(self.label_set.ids, self.probs, strict=True)}
+
+    def heatmap(self, label: str) -> np.ndarray:
+        """Where the evidence for a label lies.
+
+        A class activation map (Zhou et al. 2016, "Learning Deep Features for Discriminative Localization"): what
+        each place adds to the label's logit, where that is more than nothing, as a share of the most. Evidence
+        against the label is 0 here. It compares places of one photo, not photos or labels.
+
+        Args:
+            label: any label, chosen or not.
+
+        Returns:
+            (height, width) float32 in [0, 1], over the square that the network sees.
+
+        Raises:
+            LabelError: no such label.
+            UsageError: the network has no places, or the photo could not be read.
+        """
+        k = self.label_set.index(label)
+        if self.maps is None:
+            got = "a photo that can't be read" if self.error else "a network that has none"
+            raise UsageError.expected("a map of the photo's places", got, "a convolutional backbone")
+        evidence = np.maximum(self.maps[k], 0)
+        heat: np.ndarray = evidence / max(float(evidence.max()), 1e-12)
+        return heat
+
+
+class Raw(NamedTuple):
+    """What a network says of one photo.
+
+    Attributes:
+        photo: its name.
+        probs: (labels,) float32, nan where it can't be read.
+        error: why it can't.
+        maps: (labels, height, width) float32, as in Said, of the photo as it is.
+    """
+
+    photo: str
+    probs: np.ndarray
+    error: str | None
+    maps: np.ndarray | None = None

@@ -1,0 +1,110 @@
+"""URLs -> the bytes behind them, fetched ahead of whoever reads them, in order."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import tempfile
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+from modiste.errors import PhotoError
+from modiste.fetch_config import FetchConfig
+from modiste.items import Item, Url
+
+_AHEAD = 2  # photos in line for each that is on its way, so that a slow one doesn't hold up the others at once
+_BACKOFF = 0.5  # seconds before the second attempt; doubled each time
+_LONGEST_WAIT = 30.0  # seconds: nobody waits longer for one photo's server
+
+
+def fetched(items: Iterable[Item], config: FetchConfig) -> Iterator[Item]:
+    """The same items, their Urls replaced by what lies behind them: bytes, or the PhotoError that says why not."""
+    with _loop(config) as ask:
+        waiting: deque[tuple[Item, Future[bytes | PhotoError] | None]] = deque()
+        for item in items:
+            waiting.append((item, ask(item.source.address) if isinstance(item.source, Url) else None))
+            if len(waiting) > _AHEAD * config.workers or waiting[0][1] is None:
+                yield _settled(*waiting.popleft())
+        while waiting:
+            yield _settled(*waiting.popleft())
+
+
+def _settled(item: Item, answer: Future[bytes | PhotoError] | None) -> Item:
+    return item if answer is None else Item(item.id, answer.result())
+
+
+@contextmanager
+def _loop(config: FetchConfig) -> Iterator[Any]:
+    """A thread that fetches, started by the first URL: `ask(address)` gives a Future."""
+    loop = asyncio.new_event_loop()
+    thread = Thread(target=loop.run_forever, name="modiste-fetch", daemon=True)
+    fetcher = _Fetcher(config)
+
+    def ask(address: str) -> Future[bytes | PhotoError]:
+        if not thread.is_alive():
+            thread.start()
+        return asyncio.run_coroutine_threadsafe(fetcher.get(address), loop)
+
+    try:
+        yield ask
+    finally:
+        if thread.is_alive():
+            asyncio.run_coroutine_threadsafe(fetcher.close(), loop).result()
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+        loop.close()
+
+
+class _Fetcher:
+    """Requests of one loop: a limit of all and of each host."""
+
+    def __init__(self, config: FetchConfig) -> None:
+        self._config = config
+        self._all = asyncio.Semaphore(config.workers)
+        self._hosts: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(config.per_host))
+        self._session: Any = None
+        self._closing: Any = None
+        self._opening = asyncio.Lock()
+
+    async def get(self, address: str) -> bytes | PhotoError:
+        """What lies behind a URL."""
+        from modiste.download import Failure, check_url  # imported by the first URL: it takes a third of a second
+
+        try:
+            host = str(check_url(address).host)
+            for attempt in range(self._config.retries + 1):
+                try:
+                    async with self._hosts[host], self._all:
+                        return await self._once(address)
+                except Failure as failure:
+                    pause = failure.wait or _BACKOFF * 2**attempt
+                    if not failure.heals or attempt == self._config.retries or pause > _LONGEST_WAIT:
+                        raise
+                    await asyncio.sleep(pause + random.uniform(0, _BACKOFF))
+            raise AssertionError  # the last attempt returns or raises
+        except Failure as failure:
+            return PhotoError.expected(f"{address} to be a photo", failure.got, "another URL")
+
+    async def _once(self, address: str) -> bytes:
+        from modiste.download import download, session
+
+        async with self._opening:
+            if self._session is None:
+                self._closing = session(self._config)
+                self._session = await self._closing.__aenter__()
+        body = await download(self._session, address, self._config, Path(tempfile.gettempdir()))
+        with body.file:
+            body.file.seek(0)
+            return body.file.read()
+
+    async def close(self) -> None:
+        """End all connections, and what is on its way."""
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        if self._closing is not None:
+            await self._closing.__aexit__(None, None, None)

@@ -1,0 +1,135 @@
+"""The verb tag."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from modiste.answers import name_failures, print_json
+from modiste.errors import UsageError
+from modiste.options import AllowPrivate, ImageColumn, Json, Root, Thresholds, Views
+
+if TYPE_CHECKING:
+    from modiste.items import Item
+    from modiste.predict import BasePredictor
+    from modiste.stock import Stock
+    from modiste.tag import Tagged
+
+
+def tag(
+    photos: Annotated[list[str], typer.Argument(help="Files, folders, 'globs*.jpg' or tables.")],
+    model: Annotated[
+        list[Path], typer.Option("-m", "--model", help="Run, blend or exported file; several: their mean.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="File to write, or folder to fill; else stdout.")
+    ] = None,
+    kind: Annotated[
+        Literal["text", "csv", "jsonl", "parquet", "jd"] | None,
+        typer.Option("--format", help="jd is the challenge's submission. Default: by the file's ending."),
+    ] = None,
+    explain: Annotated[
+        Path | None, typer.Option(help="Folder for heatmaps: where the evidence for each chosen label lies.")
+    ] = None,
+    views: Views = None,
+    thresholds: Thresholds = None,
+    shard: Annotated[
+        str | None, typer.Option(help="Of a folder: 3/16 does the third of 16 shares of the work.")
+    ] = None,
+    image_column: ImageColumn = None,
+    root: Root = None,
+    allow_private: AllowPrivate = False,
+    as_json: Json = False,
+) -> None:
+    """Tag photos with a trained model; a broken photo is named and never stops the rest.
+
+    A table may name photos by paths, URLs, or hold their bytes (Parquet). With a folder as -o, any number of photos
+    are written as Parquet files of a thousand; a job that was killed goes on when it is started again.
+
+    Examples:
+
+        modiste tag street.jpg -m coat.onnx
+
+        modiste tag street.jpg -m coat.onnx --explain why
+
+        modiste tag millions.parquet -m coat.onnx -o tags/ --shard 3/16
+
+        modiste tag test.txt --root photos -m runs/paper -o submission.txt --format jd
+    """
+    from modiste.fetch_config import FetchConfig
+    from modiste.loading import load
+    from modiste.remote import fetched
+    from modiste.stock import Stock
+
+    if as_json and (kind or output):
+        raise UsageError.expected("--json alone", "-o or --format beside it", "-o tags.jsonl without --json")
+    fetch = partial(fetched, config=FetchConfig(allow_private=allow_private))
+    if output is not None and not output.suffix and kind is None:
+        if explain is not None:
+            raise UsageError.expected("--explain with a file as -o", f"the folder {output}", "-o tags.csv")
+        predictor = load(model, views=views, thresholds=thresholds)
+        _fill(output, photos, predictor, (model, thresholds, shard), (image_column, root), fetch)
+        return
+    if shard is not None:
+        raise UsageError.expected("a folder as -o for --shard", "none" if output is None else output, "-o tags")
+    stock = Stock.of(photos, image_column=image_column, root=root)
+    names = [str(one) for one in model] if as_json else None
+    _write(stock, load(model, views=views, thresholds=thresholds), output, (kind, explain), fetch, as_json=names)
+
+
+def _write(
+    stock: Stock,
+    predictor: BasePredictor,
+    output: Path | None,
+    how: tuple[Literal["text", "csv", "jsonl", "parquet", "jd"] | None, Path | None],
+    fetch: Callable[[Iterable[Item]], Iterator[Item]],
+    *,
+    as_json: list[str] | None,
+) -> None:
+    """Tag into one file, or on stdout."""
+    from modiste.heatmaps import Explainer
+    from modiste.tag import as_record, choose_format, tagged, write_tags
+    from modiste.terminal import counting, watched
+
+    kind, explain = how
+    chosen = choose_format(kind, output)
+    with counting("tagging") as progress:
+        said: Iterator[Tagged] = watched(tagged(fetch(stock.items()), predictor), stock.count(), progress)
+        if explain is not None:
+            said = Explainer(explain, predictor.image).watch(said)
+        if as_json is None:
+            count, errors = write_tags(output, chosen, said, predictor.labels)
+        else:
+            records = [as_record(photo.prediction, photo.id) for photo in said]
+            count, errors = len(records), [record["error"] for record in records if record["error"]]
+    if as_json is not None:
+        print_json({"model": " + ".join(as_json), "photos": records})
+    name_failures(errors, count)
+
+
+def _fill(
+    folder: Path,
+    photos: list[str],
+    predictor: BasePredictor,
+    how: tuple[list[Path], str | None, str | None],
+    table: tuple[str | None, str | None],
+    fetch: Callable[[Iterable[Item]], Iterator[Item]],
+) -> None:
+    """Tag into a folder of parts."""
+    from modiste.bulk import Job, Shard
+    from modiste.loading import identity
+    from modiste.terminal import counting, print_words
+
+    models, thresholds, asked = how
+    shard = Shard.parse(asked or "1/1")
+    known = {"models": [identity(one) for one in models], "views": predictor.views, "thresholds": thresholds}
+    job = Job.open(folder, photos, known, image_column=table[0], root=table[1])
+    with counting("tagging") as bar:
+        total = job.stock.count() // shard.all
+        done = job.run(predictor, shard, fetch=fetch, progress=lambda now, earlier: bar(now, max(total - earlier, now)))
+    print_words(f"{folder}: {done.photos:,} photos in {done.parts:,} parts, {done.earlier:,} of them earlier")
+    name_failures(done.errors, done.photos, failed=done.failed)
