@@ -176,7 +176,7 @@ class Decision:
         except ModisteError as error:
             raise RunError(f"{source}: {error}") from error
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise RunError.expected(f"policy and thresholds in {source}", f"'{error}'", _again(name)) from error
+            raise RunError.expected(f"policy and thresholds as JSON in {source}", f"'{error}'", _again(name)) from error
 
 
 def _again(name: str) -> str:
