@@ -23,6 +23,7 @@ from modiste.loading import load
 from modiste.manifest import Manifest
 from modiste.metrics import mean_average_precision
 from modiste.model import Network, Tagger
+from modiste.onnx_graph import to_onnx
 from modiste.prediction import Prediction
 from modiste.quantize import Quantizer
 from modiste.runtime import SEAL, Exported
@@ -203,6 +204,14 @@ def test_with_all_blocks_in_float32_nothing_moves(quantizer, photos):
     rounded = reopened(opened, made.quantized(range(len(made.blocks))), folder)
     for one, two in zip(opened.original.raw(photos), rounded.raw(photos), strict=True):
         np.testing.assert_allclose(two.probs, one.probs, atol=1e-4)
+
+
+def test_two_networks_may_be_rounded_in_one_folder(drawn, tmp_path):
+    photos = np.random.default_rng(0).integers(0, 256, (32, 32, 32, 3), dtype=np.uint8)
+    for name in ("test_byobnet", "resnet10t"):
+        network = Network(Tagger(ModelConfig(backbone=name, weights="none"), 3))
+        graph = to_onnx(network, torch.from_numpy(photos[:2]), ["probs", "features", "maps"])
+        assert Quantizer(graph, photos, tmp_path).quantized().graph.node
 
 
 def test_costs_are_those_of_both_models_on_the_same_photos(quantizer):

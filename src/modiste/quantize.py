@@ -37,7 +37,8 @@ class Quantizer:
         self, graph: Any, photos: np.ndarray, folder: Path, progress: Callable[[int, int], None] = lambda *_: None
     ) -> None:
         self._folder, self._photos, self._progress = folder, photos, progress
-        self._prepared = folder / "prepared.onnx"
+        self._prepared, self._ranges = folder / "prepared.onnx", folder / "ranges.json"
+        self._ranges.unlink(missing_ok=True)  # another network's
         onnx.save(graph, folder / "float32.onnx")
         # Folds batch-norms into the convolutions before them, so that both are rounded once.
         quant_pre_process(folder / "float32.onnx", self._prepared, skip_symbolic_shape=True)
@@ -66,7 +67,7 @@ class Quantizer:
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
                 nodes_to_exclude=[*self._never, *names],
-                calibration_cache_path=self._folder / "ranges.json",
+                calibration_cache_path=self._ranges,
             )
         finally:
             root.setLevel(level)
