@@ -14,7 +14,6 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,9 +23,9 @@ from filelock import FileLock
 from modiste.errors import RunError, UsageError
 from modiste.items import Item
 from modiste.predict import BasePredictor
-from modiste.stock import Stock, is_table, write_found
+from modiste.stock import Stock, grouped, is_table, write_found
 from modiste.storage import WRITING, make_folder, only_process, replacing, write_text
-from modiste.tag import Tagged, as_frame, tagged
+from modiste.tag import as_frame, passing, tagged
 
 JOB = "job.json"
 _NAMED = 20  # photos that fail are named, the others counted
@@ -117,27 +116,20 @@ class Job:
         """
         root = root and str(Path(root).absolute())
         given = {"photos": _photos(arguments), "image_column": image_column, "root": root, "model": model}
-        tables = {
-            name: Stock.of([name], image_column=image_column, root=root).sources
-            for table, group in _groups(arguments)
-            if table
-            for name in group
-        }
+        groups = list(grouped(arguments))
+        tables = [Stock.of(group, image_column=image_column, root=root) if table else None for table, group in groups]
         make_folder(folder)
         if _foreign(folder):
             raise RunError.expected(f"{folder} to be a new folder or a job's", "another one", "another -o")
         with FileLock(folder / "job.lock"):  # of several shards that begin together, one writes down what there is
             if not (folder / JOB).is_file():
-                for k, (table, group) in enumerate(_groups(arguments)):
+                for k, (table, group) in enumerate(groups):
                     if not table:
                         write_found(folder / f"found-{k}.jsonl", group)
                 write_text(folder / JOB, json.dumps({**given, "size": size}, ensure_ascii=False, indent=1) + "\n")
         size = _same(folder, given)
-        sources = []
-        for k, (table, group) in enumerate(_groups(arguments)):
-            parts = [tables[name] for name in group] if table else [Stock.found(folder / f"found-{k}.jsonl").sources]
-            sources += [source for part in parts for source in part]
-        return cls(folder, Stock(sources), size)
+        parts = [table or Stock.found(folder / f"found-{k}.jsonl") for k, table in enumerate(tables)]
+        return cls(folder, Stock([source for part in parts for source in part.sources]), size)
 
     def run(
         self,
@@ -183,8 +175,14 @@ class Job:
                 earlier += len(frame)
                 progress(photos + len(frame) - earlier, earlier)
             else:
-                passed = _counted(tagged(fetch(load()), predictor), photos - earlier, lambda n: progress(n, earlier))  # noqa: B023  used at once
-                frame = self._write(path, as_frame(passed, predictor.labels))
+
+                def told(done: int, earlier: int = earlier) -> None:
+                    progress(done, earlier)
+
+                passed = passing(tagged(fetch(load()), predictor), told, photos - earlier)
+                frame = as_frame(passed, predictor.labels)
+                with replacing(path, pl.exceptions.ComputeError) as temporary:
+                    frame.write_parquet(temporary)
             photos, parts = photos + len(frame), parts + 1
             why = frame["error"].drop_nulls()
             failed += len(why)
@@ -196,11 +194,6 @@ class Job:
         for old in self.folder.glob(f"{WRITING}part-*"):
             if time.time() - old.stat().st_mtime > _STALE:
                 old.unlink(missing_ok=True)
-
-    def _write(self, path: Path, frame: pl.DataFrame) -> pl.DataFrame:
-        with replacing(path, pl.exceptions.ComputeError) as temporary:
-            frame.write_parquet(temporary)
-        return frame
 
 
 def _same(folder: Path, given: dict[str, Any]) -> int:
@@ -228,18 +221,6 @@ def _errors(path: Path) -> pl.DataFrame:
     except (OSError, pl.exceptions.PolarsError) as error:
         reason = str(error).split("\n", maxsplit=1)[0]
         raise RunError.expected(f"{path} to be a part that this job wrote", f"'{reason}'", "removing it") from error
-
-
-def _counted(photos: Iterable[Tagged], before: int, told: Callable[[int], None]) -> Iterator[Tagged]:
-    for done, photo in enumerate(photos, before + 1):
-        told(done)
-        yield photo
-
-
-def _groups(arguments: Sequence[str]) -> Iterator[tuple[bool, list[str]]]:
-    """Tables one after the other, and what stands between them."""
-    for table, group in groupby(arguments, lambda argument: is_table(Path(argument))):
-        yield table, list(group)
 
 
 def _photos(arguments: Sequence[str]) -> list[list[Any]]:

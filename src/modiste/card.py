@@ -38,13 +38,14 @@ def model_card(
         metrics: of each split that was evaluated, as metrics.json has them.
         words: Markdown that a person wrote.
     """
+    counts = ", ".join(f"{split} {count:,}" for split, count in photos.items())
     parts = [
         f"# {name}",
         words.strip(),
         "## Labels",
         _labels(labels),
         "## Made from",
-        _table([("photos", ", ".join(f"{split} {count:,}" for split, count in photos.items())), *facts.items()]),
+        markdown_table([("photos", counts), *facts.items()]),
         "## Scores",
         _scores(metrics),
         "## Decisions",
@@ -87,7 +88,7 @@ def _scores(metrics: Mapping[str, Any]) -> str:
             interval = one.get("intervals", {}).get(key)
             if value is not None:
                 rows.append((split, f"{one['photos']:,}", title, f"{value:.3f}", _interval(interval)))
-    return _table(rows, ("split", "photos", "score", "value", "95 % interval"))
+    return markdown_table(rows, ("split", "photos", "score", "value", "95 % interval"))
 
 
 def _interval(interval: Sequence[float] | None) -> str:
@@ -102,6 +103,7 @@ def _decision(decision: Decision) -> str:
     return " ".join(lines)
 
 
-def _table(rows: Sequence[Sequence[str]], header: Sequence[str] = ("", "")) -> str:
+def markdown_table(rows: Sequence[Sequence[str]], header: Sequence[str] = ("", "")) -> str:
+    """A table of GitHub's Markdown."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

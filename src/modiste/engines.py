@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from modiste.cuts import Locked
 from modiste.onnx_graph import to_onnx
+from modiste.runtime import open_session
 
 WORTH_EXPORTING = 9e12  # operations: 15 s of export / (1/3 of the time saved) x 200 GFLOP/s of eager PyTorch
 
@@ -57,18 +58,11 @@ def _pytorch(part: Locked, device: torch.device) -> Engine:
 
 
 def _onnx_runtime(part: Locked, size: int) -> Engine:
-    import onnxruntime
-
-    photos = torch.zeros(2, 3, size, size, dtype=torch.uint8)
-    proto = to_onnx(part, photos)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3  # errors only
-    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
+    graph = to_onnx(part, torch.zeros(2, 3, size, size, dtype=torch.uint8))
+    session = open_session(graph.SerializeToString(), torch.get_num_threads())
 
     def run(photos: np.ndarray) -> list[np.ndarray]:
         with np.errstate(over="ignore"):  # who keeps them looks for infinities
-            return [tensor.astype(np.float16) for tensor in session.run(None, {name: photos})]
+            return [tensor.astype(np.float16) for tensor in session.run(None, {"photos": photos})]
 
     return run

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib import metadata
@@ -116,7 +116,8 @@ def export(
     progress("tracing the network", 0, 1)
     graph, facts = make_graph(opened), describe(opened.run, opened.original, words)
     with replacing(path) as temporary:
-        tags = _reopened(temporary, graph, facts)
+        exported = _reopened(temporary, graph, facts)
+        tags = exported.predictor()
         parity = compare(opened.original, tags, opened.photos, partial(progress, "comparing"))
         if not parity.largest <= TOLERANCE:  # nan is none
             raise RunError.expected(
@@ -126,13 +127,13 @@ def export(
             )
         rounded = None if int8 is None else _round(opened, graph, tags, facts, (int8, progress))
         if rounded is not None and rounded.faster and rounded.close:
-            _reopened(temporary, rounded.graph, _rounded_facts(facts, rounded))
-    return Written(Exported.read(path), parity, rounded)
+            exported = _reopened(temporary, rounded.graph, _rounded_facts(facts, rounded))
+    return Written(replace(exported, path=path), parity, rounded)
 
 
-def _reopened(path: Path, graph: Any, facts: dict[str, Any]) -> Predictor:
+def _reopened(path: Path, graph: Any, facts: dict[str, Any]) -> Exported:
     write_model(path, graph, facts)
-    return Exported.read(path).predictor()
+    return Exported.read(path)
 
 
 def _round(opened: Opened, graph: Any, tags: Predictor, facts: dict[str, Any], how: tuple[Int8, Progress]) -> Rounded:
@@ -144,7 +145,7 @@ def _round(opened: Opened, graph: Any, tags: Predictor, facts: dict[str, Any], h
             Quantizer(graph, squares, folder, partial(progress, "calibrating")),
             judges(opened.run.manifest(), tags),
             int8.most,
-            lambda rounded: _reopened(folder / "tried.onnx", rounded, facts),
+            lambda rounded: _reopened(folder / "tried.onnx", rounded, facts).predictor(),
             tags,
             progress=partial(progress, "trying blocks in float32"),
         )
@@ -215,7 +216,7 @@ def make_graph(opened: Opened) -> Any:
         return to_onnx(network, photos, names[:count])
     except Exception as error:  # whatever an exporter meets in a backbone's code
         first = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
-        backbones = ", ".join(sorted({member.recipe.model.backbone for member in _members(opened.run)}))
+        backbones = ", ".join(_backbones(opened.run))
         raise RunError.expected(f"{backbones} to be exported as ONNX", f"'{first}'", "another backbone") from error
 
 
@@ -226,6 +227,10 @@ def _network(run: Run | BlendRun) -> nn.Module:
 
 def _members(run: Run | BlendRun) -> tuple[Run, ...]:
     return run.members if isinstance(run, BlendRun) else (run,)
+
+
+def _backbones(run: Run | BlendRun) -> list[str]:
+    return sorted({member.recipe.model.backbone for member in _members(run)})
 
 
 def describe(run: Run | BlendRun, tagger: BasePredictor, words: str = "") -> dict[str, Any]:
@@ -246,7 +251,7 @@ def describe(run: Run | BlendRun, tagger: BasePredictor, words: str = "") -> dic
         "name": run.name,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "precision": "fp32",
-        "backbones": sorted({member.recipe.model.backbone for member in _members(run)}),
+        "backbones": _backbones(run),
         "image": tagger.image.model_dump(),
         "views": tagger.views,
         "labels": run.labels.to_dict(),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+from modiste.attempts import pause, sentence
 from modiste.download import Body, Failure, check_url, download, session
 from modiste.errors import ManifestError, PhotoError, UsageError
 from modiste.fetch_config import FetchConfig
@@ -30,9 +30,6 @@ from modiste.tables import empty
 _AHEAD = 20_000  # rows that wait for their host, about 10 MB: they keep others busy while one is slow
 _CHUNK = 500  # rows that are looked up in the ledger together; SQLite takes at least 999 parameters
 _LONGEST_WAIT = 300.0  # seconds: a server that asks for more counts as failed for now
-_FIXES = {"private address": "--allow-private where that is meant", "opted out": "asking its owner"}
-_LONGEST_WORDS = 200  # characters of an error that a server or library words
-_BACKOFF = 0.5  # seconds before the second attempt; doubled each time
 
 
 @dataclass
@@ -242,14 +239,10 @@ class _Fetch:
         if failure.wait is not None and failure.wait > _LONGEST_WAIT:
             self.closed.setdefault(job.host, (asyncio.get_running_loop().time() + failure.wait, failure))
             return None
-        if not failure.heals or job.attempts > self.config.retries:
-            return None
-        backoff = _BACKOFF * 2 ** (job.attempts - 1)
-        return (failure.wait or backoff) + random.uniform(0, backoff)  # not all of them at once
+        return pause(failure, job.attempts, self.config.retries)
 
     def _fail(self, name: str, url: str, failure: Failure) -> None:
-        fix = _FIXES.get(failure.kind, "--retry-failed" if failure.heals else "another URL")
-        error = f"Expected {url or name} to be a photo, but got {_plain(failure.got)}. Try {fix}."
+        error = sentence(url or name, failure, "--retry-failed" if failure.heals else "another URL")
         outcome = Outcome(name, url, failure.kind, error, failure.http, failure.final_url)
         self.ledger.record([outcome])
         self._settle(failure.kind)
@@ -278,9 +271,3 @@ def _keep(shelf: Shelf, size: int | None, job: _Job, body: Body) -> None:
     photo = examine(data, job.url, size)
     outcome = Outcome(job.name, job.url, http=body.http, final_url=body.final_url, **photo.facts())
     shelf.put(outcome, photo)
-
-
-def _plain(text: str) -> str:
-    """What a server or a library said, as a part of one sentence: its first line without control characters."""
-    line = text.strip().split("\n", maxsplit=1)[0].encode(errors="replace").decode()
-    return "".join(c for c in line if c.isprintable())[:_LONGEST_WORDS]

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from modiste import images
 from modiste.config import ImageConfig
 from modiste.errors import UsageError
 from modiste.listing import file_stem
+from modiste.predict import square
 from modiste.storage import make_folder, replacing
 from modiste.tag import Tagged
 
@@ -72,15 +72,11 @@ class Explainer:
         prediction, source = photo.prediction, photo.source
         if prediction.maps is None:
             raise UsageError.expected("a network with a map of places, for --explain", "none", "a convolutional one")
-        size, mode = self._image.size, self._image.mode
-        if isinstance(source, bytes):
-            square = images.resize(images.decode(source, name=photo.id, target=size), size, mode)
-        else:
-            square = images.load(Path(str(source)), size, mode)
+        seen = square(source, self._image, name=photo.id)
         name = self._name(source.stem if isinstance(source, Path) else photo.id)
         for label in prediction.labels:
             with replacing(self._folder / f"{name}.{file_stem(label)}.jpg") as temporary:
-                Image.fromarray(overlay(square, prediction.heatmap(label))).save(temporary, "JPEG", quality=_QUALITY)
+                Image.fromarray(overlay(seen, prediction.heatmap(label))).save(temporary, "JPEG", quality=_QUALITY)
 
     def _name(self, photo: str) -> str:
         """One that no other photo has, also where a file system takes "a" for "A"."""

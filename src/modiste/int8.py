@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from modiste.card import markdown_table
 from modiste.config import ImageConfig
 from modiste.errors import PhotoError, UsageError
 from modiste.images import load
@@ -94,9 +95,8 @@ class Judge:
 
     def __init__(self, split: str, part: Manifest, tags: Predictor) -> None:
         said = list(tags.raw(part.photos()))
-        self._read = np.array([one.error is None for one in said])
-        self._split, self._tags = split, tags
-        self._part = part.select(self._read)
+        self._split = split
+        self._part = part.select(np.array([one.error is None for one in said]))
         self._before = np.array([one.probs for one in said if one.error is None])
 
     def cost(self, tags: Predictor) -> Cost:
@@ -148,15 +148,14 @@ def read_squares(photos: Sequence[Path], image: ImageConfig) -> np.ndarray:
 
 def int8_card(rounded: Rounded) -> str:
     """What the card of a rounded model says of that."""
-    lines = ["## Rounded to int8", ""]
-    if rounded.kept:
-        lines += [f"{rounded.kept} of {rounded.blocks} blocks stayed in float32.", ""]
-    lines += ["| split | photos | mAP, float32 | mAP, int8 | decisions that differ |", "|---|---|---|---|---|"]
+    kept = f"{rounded.kept} of {rounded.blocks} blocks stayed in float32.\n\n" if rounded.kept else ""
+    rows = []
     for cost in rounded.costs:
+        scores = f"{cost.map_before:.4f}", f"{cost.map_after:.4f}"
         share = 100 * cost.flipped / cost.decisions
-        scores = f"{cost.map_before:.4f} | {cost.map_after:.4f}"
-        lines.append(f"| {cost.split} | {cost.photos:,} | {scores} | {cost.flipped:,} ({share:.2f} %) |")
-    return "\n".join(lines) + "\n"
+        rows.append((cost.split, f"{cost.photos:,}", *scores, f"{cost.flipped:,} ({share:.2f} %)"))
+    table = markdown_table(rows, ("split", "photos", "mAP, float32", "mAP, int8", "decisions that differ"))
+    return f"## Rounded to int8\n\n{kept}{table}\n"
 
 
 def round_off(

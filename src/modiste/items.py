@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from modiste.errors import PhotoError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -32,3 +35,10 @@ class Source(NamedTuple):
 
     size: Callable[[], int]
     parts: Callable[[int], Iterator[Load]]
+
+
+def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """A stream in lists of `size`; the last may be shorter."""
+    items = iter(items)
+    while batch := list(islice(items, size)):
+        yield batch

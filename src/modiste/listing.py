@@ -98,11 +98,16 @@ class Listing:
             yield Row(file_stem(named) if named else _digest(address), address, cells)
 
     def estimate(self) -> int:
-        """About how many rows there are: lines of a text file, rows of Parquet."""
-        if self.path.suffix.lower() == ".parquet":
-            return int(_scan(self.path).select(pl.len()).collect().item())
-        with self.path.open("rb") as file:
-            return sum(block.count(b"\n") for block in iter(partial(file.read, 1 << 20), b""))
+        """About how many rows there are."""
+        return estimate(self.path)
+
+
+def estimate(path: Path) -> int:
+    """About how many rows a table has: lines of a text file, rows of Parquet."""
+    if path.suffix.lower() == ".parquet":
+        return int(_scan(path).select(pl.len()).collect().item())
+    with path.open("rb") as file:
+        return sum(block.count(b"\n") for block in iter(partial(file.read, 1 << 20), b""))
 
 
 def file_stem(id_: str) -> str:

@@ -36,6 +36,11 @@ def thumbnail(photo: Path, side: int) -> str | None:
     except PhotoError:
         return None
     picture.thumbnail((side, side))
+    return jpeg_uri(picture)
+
+
+def jpeg_uri(picture: Image.Image) -> str:
+    """A picture as a JPEG, as a URI."""
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=80)
     return data_uri("jpeg", file.getvalue())

@@ -22,6 +22,7 @@ from modiste.blending import Blend
 from modiste.config import ImageConfig
 from modiste.decision import Decision
 from modiste.errors import PhotoError
+from modiste.items import batches
 from modiste.labels import LabelSet
 from modiste.prediction import Prediction, Raw, Said
 
@@ -57,7 +58,7 @@ class BasePredictor(ABC):
 
     def stream(self, sources: Iterable[Source]) -> Iterator[Prediction]:
         """Tag any number of photos in order; a broken one gives a Prediction with its error."""
-        for batch in _batches(self.raw(sources), self.batch_size):  # deciding each alone costs a millisecond
+        for batch in batches(self.raw(sources), self.batch_size):  # deciding each alone costs a millisecond
             readable = [one.probs for one in batch if one.error is None]
             decided = self.decision.apply(np.stack(readable), self.labels) if readable else ((), ())
             said = zip(*decided, strict=True)
@@ -105,7 +106,7 @@ class Predictor(BasePredictor):
 
     def raw(self, sources: Iterable[Source]) -> Iterator[Raw]:
         """The network's own probabilities, the mean over the views; readers work ahead."""
-        for batch in _batches(self._read_ahead(sources), self.batch_size):
+        for batch in batches(self._read_ahead(sources), self.batch_size):
             readable = [photo for _, photo in batch if not isinstance(photo, PhotoError)]
             said = iter(_each(self.ask(np.stack(readable))) if readable else ())
             for name, photo in batch:
@@ -133,17 +134,8 @@ class Predictor(BasePredictor):
                 yield name, photo.result()
 
     def _read(self, source: Source) -> np.ndarray | PhotoError:
-        size, mode = self.image.size, self.image.mode
-        if isinstance(source, PhotoError):
-            return source
         try:
-            if isinstance(source, np.ndarray):
-                photo = _checked(source)
-            elif isinstance(source, bytes):
-                photo = images.decode(source, name=_name(source), target=size)
-            else:
-                return images.load(Path(source), size, mode)
-            return images.resize(photo, size, mode)
+            return square(source, self.image)
         except PhotoError as error:
             return error
 
@@ -194,6 +186,28 @@ class Ensemble(BasePredictor):
             yield Raw(said[0].photo, self.blend.apply(probs)[0], None, np.mean(maps, axis=0) if alike else None)
 
 
+def square(source: Source, image: ImageConfig, *, name: str | None = None) -> np.ndarray:
+    """What a network sees of a photo: (size, size, 3) uint8 RGB.
+
+    Args:
+        source: the photo.
+        image: side and resize mode.
+        name: what errors call it; None takes its path, if it has one.
+
+    Raises:
+        PhotoError: it can't be read, or is a PhotoError itself.
+    """
+    if isinstance(source, PhotoError):
+        raise source
+    if isinstance(source, Path | str):
+        return images.load(Path(source), image.size, image.mode)
+    if isinstance(source, bytes):
+        photo = images.decode(source, name=name or _name(source), target=image.size)
+    else:
+        photo = _checked(source)
+    return images.resize(photo, image.size, image.mode)
+
+
 def make_views(photos: np.ndarray, views: Views) -> Iterator[np.ndarray]:
     """The photos themselves, then their flips, then both moved left, right, up and down.
 
@@ -222,17 +236,6 @@ def _checked(photo: np.ndarray) -> np.ndarray:
         got = f"{photo.shape} {photo.dtype}"
         raise PhotoError.expected("an array of shape (height, width, 3) and dtype uint8", got, "RGB bytes")
     return photo
-
-
-def _batches(items: Iterable, size: int) -> Iterator[list]:
-    batch: list = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 def _name(source: Source) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import tempfile
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
@@ -18,7 +17,6 @@ from modiste.fetch_config import FetchConfig
 from modiste.items import Item, Url
 
 _AHEAD = 2  # photos in line for each that is on its way, so that a slow one doesn't hold up the others at once
-_BACKOFF = 0.5  # seconds before the second attempt; doubled each time
 _LONGEST_WAIT = 30.0  # seconds: nobody waits longer for one photo's server
 
 
@@ -73,22 +71,21 @@ class _Fetcher:
 
     async def get(self, address: str) -> bytes | PhotoError:
         """What lies behind a URL."""
-        from modiste.download import Failure, check_url  # imported by the first URL: it takes a third of a second
+        from modiste.attempts import pause, sentence  # imported by the first URL: it takes a third of a second
+        from modiste.download import Failure, check_url
 
-        try:
-            host = str(check_url(address).host)
-            for attempt in range(self._config.retries + 1):
-                try:
-                    async with self._hosts[host], self._all:
-                        return await self._once(address)
-                except Failure as failure:
-                    pause = failure.wait or _BACKOFF * 2**attempt
-                    if not failure.heals or attempt == self._config.retries or pause > _LONGEST_WAIT:
-                        raise
-                    await asyncio.sleep(pause + random.uniform(0, _BACKOFF))
-            raise AssertionError  # the last attempt returns or raises
-        except Failure as failure:
-            return PhotoError.expected(f"{address} to be a photo", failure.got, "another URL")
+        attempts = 0
+        while True:
+            attempts += 1
+            try:
+                host = str(check_url(address).host)
+                async with self._hosts[host], self._all:
+                    return await self._once(address)
+            except Failure as failure:
+                wait = pause(failure, attempts, self._config.retries)
+                if wait is None or (failure.wait or 0) > _LONGEST_WAIT:
+                    return PhotoError(sentence(address, failure, "another URL"))
+            await asyncio.sleep(wait)
 
     async def _once(self, address: str) -> bytes:
         from modiste.download import download, session

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from PIL import Image
 from modiste import images
 from modiste.heatmaps import overlay
 from modiste.metrics import mean_log_loss
-from modiste.pages import data_uri, thumbnail
+from modiste.pages import jpeg_uri, thumbnail
 from modiste.plots import Result
 from modiste.predict import BasePredictor
 from modiste.prediction import Prediction
@@ -72,8 +71,6 @@ def _heatmaps(photo: Path, seen: Prediction, labels: Sequence[str], mode: images
     square = images.load(photo, _HEATMAP, mode)
     found = []
     for label in labels:
-        file = io.BytesIO()
-        Image.fromarray(overlay(square, seen.heatmap(label))).save(file, "JPEG", quality=80)
         name = seen.label_set.names()[seen.label_set.index(label)]
-        found.append((name, data_uri("jpeg", file.getvalue())))
+        found.append((name, jpeg_uri(Image.fromarray(overlay(square, seen.heatmap(label))))))
     return found

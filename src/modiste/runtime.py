@@ -120,7 +120,7 @@ class Engine:
     @cached_property
     def session(self) -> Any:
         """All cores on one photo."""
-        return _session(self._content, self.cores)
+        return open_session(self._content, self.cores)
 
     def __call__(self, photos: np.ndarray) -> Said:
         """Ask the network."""
@@ -134,7 +134,7 @@ class Engine:
     @cached_property
     def _alone(self) -> Any:
         """One core on its photos; several threads may run it at once."""
-        return _session(self._content, 1)
+        return open_session(self._content, 1)
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
@@ -167,7 +167,8 @@ def check_seal(path: Path, content: bytes) -> None:
         raise RunError.expected(f"{path} to be as it was written", "a file that was changed or damaged", _AGAIN)
 
 
-def _session(content: bytes, threads: int) -> Any:
+def open_session(content: bytes, threads: int) -> Any:
+    """A graph, as bytes, that so many threads of the CPU compute together."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

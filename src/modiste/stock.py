@@ -12,12 +12,12 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, groupby, islice
+from itertools import chain, groupby, starmap
 from pathlib import Path
 
 from modiste.errors import ManifestError, PhotoError, UsageError
-from modiste.items import Item, Load, Source, Url
-from modiste.listing import Listing, open_table
+from modiste.items import Item, Load, Source, Url, batches
+from modiste.listing import estimate, open_table
 from modiste.parquet_photos import bytes_column, photos_of
 from modiste.roles import ROLES
 from modiste.storage import replacing
@@ -48,11 +48,8 @@ class Stock:
             ManifestError: a table can't be read, or names no photos.
         """
         sources: list[Source] = []
-        for table, group in groupby(map(Path, arguments), is_table):
-            if table:
-                sources += [_table(path, image_column, root) for path in group]
-            else:
-                sources.append(_files(list(map(str, group))))
+        for table, group in grouped(arguments):
+            sources += [_table(Path(path), image_column, root) for path in group] if table else [_files(group)]
         return cls(sources)
 
     @classmethod
@@ -71,6 +68,12 @@ class Stock:
     def items(self) -> Iterator[Item]:
         """All photos."""
         return chain.from_iterable(load() for load in self.parts(1000))
+
+
+def grouped(arguments: Sequence[str]) -> Iterator[tuple[bool, list[str]]]:
+    """Tables that follow each other, and what stands between them: whether they are tables, and which."""
+    for table, group in groupby(arguments, lambda argument: is_table(Path(argument))):
+        yield table, list(group)
 
 
 def is_table(path: Path) -> bool:
@@ -116,14 +119,10 @@ def _listed(path: Path) -> Source:
 
     def parts(size: int) -> Iterator[Load]:
         with path.open(encoding="utf-8") as lines:
-            while chunk := [json.loads(line) for line in islice(lines, size)]:
+            for chunk in batches(map(json.loads, lines), size):
                 yield partial(iter, [Item(_printable(name), Path(place)) for name, place in chunk])
 
-    def lines() -> int:
-        with path.open("rb") as file:
-            return sum(1 for _ in file)
-
-    return Source(lines, parts)
+    return Source(partial(estimate, path), parts)
 
 
 def _printable(name: str) -> str:
@@ -133,8 +132,7 @@ def _printable(name: str) -> str:
 
 def _files(arguments: Sequence[str]) -> Source:
     def parts(size: int) -> Iterator[Load]:
-        found = (Item(_printable(str(path)), path) for path in _found(arguments))
-        while chunk := list(islice(found, size)):
+        for chunk in batches((Item(_printable(str(path)), path) for path in _found(arguments)), size):
             yield partial(iter, chunk)
 
     if len(arguments) < 1000:  # a pattern or folder without photos is told before a model is opened
@@ -181,15 +179,13 @@ def _table(path: Path, image_column: str | None, root: str | None) -> Source:
         if column is not None:
             return photos_of(path, *column)
     columns, read, _ = open_table(path)
-    listing = Listing(path, columns, {}, read)
     item = _reader(path, columns, image_column, _root(path, root))
 
     def parts(size: int) -> Iterator[Load]:
-        rows = enumerate(read(), 1)
-        while chunk := list(islice(rows, size)):
-            yield partial(map, lambda row: item(*row), chunk)
+        for chunk in batches(enumerate(read(), 1), size):
+            yield partial(starmap, item, chunk)
 
-    return Source(listing.estimate, parts)
+    return Source(partial(estimate, path), parts)
 
 
 def _root(path: Path, root: str | None) -> Path:

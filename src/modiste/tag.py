@@ -52,6 +52,13 @@ def tagged(items: Iterable[Item], predictor: BasePredictor) -> Iterator[Tagged]:
         yield Tagged(id_, source, prediction)
 
 
+def passing(photos: Iterable[Tagged], told: Callable[[int], None], before: int = 0) -> Iterator[Tagged]:
+    """The same photos; `told` hears how many have passed, those `before` among them."""
+    for done, photo in enumerate(photos, before + 1):
+        told(done)
+        yield photo
+
+
 def choose_format(asked: Format | None, path: Path | None) -> Format:
     """The format asked for, else the one that the file's ending stands for, else text.
 

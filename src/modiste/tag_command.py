@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from modiste.items import Item
     from modiste.predict import BasePredictor
     from modiste.stock import Stock
-    from modiste.tag import Tagged
+    from modiste.tag import Format
 
 
 def tag(
@@ -85,20 +85,21 @@ def _write(
     stock: Stock,
     predictor: BasePredictor,
     output: Path | None,
-    how: tuple[Literal["text", "csv", "jsonl", "parquet", "jd"] | None, Path | None],
+    how: tuple[Format | None, Path | None],
     fetch: Callable[[Iterable[Item]], Iterator[Item]],
     *,
     as_json: list[str] | None,
 ) -> None:
     """Tag into one file, or on stdout."""
     from modiste.heatmaps import Explainer
-    from modiste.tag import as_record, choose_format, tagged, write_tags
-    from modiste.terminal import counting, watched
+    from modiste.tag import as_record, choose_format, passing, tagged, write_tags
+    from modiste.terminal import counting
 
     kind, explain = how
     chosen = choose_format(kind, output)
     with counting("tagging") as progress:
-        said: Iterator[Tagged] = watched(tagged(fetch(stock.items()), predictor), stock.count(), progress)
+        total = stock.count()
+        said = passing(tagged(fetch(stock.items()), predictor), lambda done: progress(done, max(total, done)))
         if explain is not None:
             said = Explainer(explain, predictor.image).watch(said)
         if as_json is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
@@ -33,8 +33,6 @@ if TYPE_CHECKING:  # need torch, or the network
     from modiste.fetching import FetchState
     from modiste.standings import Standings
     from modiste.tuning import Tuned
-
-T = TypeVar("T")
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -165,13 +163,6 @@ class TerminalMonitor(Monitor):
         """Take the bar away."""
         self.training = False
         self.bar.stop()
-
-
-def watched(photos: Iterable[T], total: int, progress: Callable[[int, int], None]) -> Iterator[T]:
-    """The same photos, told to `progress` as they pass."""
-    for done, photo in enumerate(photos, 1):
-        progress(done, max(total, done))
-        yield photo
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
