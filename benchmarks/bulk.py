@@ -13,7 +13,6 @@ import json
 import os
 import platform
 import shutil
-import subprocess
 import sys
 import time
 from datetime import date
@@ -21,6 +20,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from inference import DATA, LABELS, PEERS, make_network, real_photos
+from measuring import measured
 
 from modiste.config import ImageConfig
 from modiste.decision import Decision
@@ -31,9 +32,6 @@ from modiste.model import Network
 from modiste.onnx_graph import to_onnx
 from modiste.quantize import Quantizer
 from modiste.runtime import FORMAT, Exported
-
-sys.path.insert(0, str(Path(__file__).parent))
-from inference import DATA, LABELS, PEERS, make_network, real_photos
 
 PHOTOS, MANY, FEW = 5000, 50_000, 500
 
@@ -60,30 +58,13 @@ def write_file(path: Path, network: str, size: int, int8: bool) -> None:
     write_model(path, graph, facts)
 
 
-def measured(command: list[str]) -> dict[str, float]:
-    """Wall and CPU seconds and peak MB of a command; the peak of its own memory, without that of its workers."""
-    began = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    peak = 0.0
-    while not os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG):
-        # Not ru_maxrss: it begins with what this process has.
-        status = Path(f"/proc/{process.pid}/status").read_text()
-        found = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")]
-        peak = max(peak, *(int(kilobytes) / 1000 for kilobytes in found), 0)
-        time.sleep(0.05)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        sys.exit(f"{' '.join(command)} failed")
-    return {"wall": time.monotonic() - began, "cpu": usage.ru_utime + usage.ru_stime, "mb": peak}
-
-
 def tagging(folder: Path, model: Path, count: int) -> dict[str, float]:
     paths = sorted((DATA / "data/clothing").rglob("*.jpg"))[:PHOTOS]
     table = folder / f"{count}.jsonl"
     table.write_text("".join(json.dumps({"id": str(k), "path": str(paths[k % PHOTOS])}) + "\n" for k in range(count)))
     out = folder / f"tags-{count}"
     shutil.rmtree(out, ignore_errors=True)
-    return measured([sys.executable, "-m", "modiste", "tag", str(table), "-m", str(model), "-o", str(out)])
+    return measured([sys.executable, "-m", "modiste", "tag", str(table), "-m", str(model), "-o", str(out)])[0]
 
 
 def engine_rate(model: Path, size: int) -> float:
@@ -128,7 +109,7 @@ def main() -> None:
     ):
         out = given.folder / "peer.csv"
         command = [python, str(PEERS / script), given.network, str(given.size), str(few.parent), str(out)]
-        found[f"{title}, {FEW} photos"] = (FEW, measured(command))
+        found[f"{title}, {FEW} photos"] = (FEW, measured(command)[0])
     print(f"{date.today()}, {os.cpu_count()} cores, {platform.machine()}; {given.network}, {given.size} px, ", end="")
     print(f"{'int8' if given.int8 else 'float32'}; the engine alone: {rate:.1f} photos/s on ready arrays\n")
     print("| job | photos/s, everything | of the engine's rate | CPU s | peak MB |\n|---|---|---|---|---|")

@@ -20,6 +20,7 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
+from measuring import rate
 
 from modiste.backbones import PAPER_BACKBONES
 from modiste.config import DEFAULT_VIEWS, DataConfig, ModelConfig, Recipe
@@ -92,18 +93,6 @@ def trained(folder: Path, count: int) -> dict[str, float]:
         sys.exit("training failed")
     disk = sum(file.stat().st_size for file in cache.rglob("*") if file.is_file())
     return {"wall": time.monotonic() - began, "mb": peak / 1e6, "disk": disk / 1e6}
-
-
-def rate() -> float:
-    """Operations a second of a 2048 x 2048 float32 matrix product."""
-    import torch
-
-    a, best = torch.rand(2048, 2048), float("inf")
-    for _ in range(10):
-        began = time.perf_counter()
-        a @ a
-        best = min(best, time.perf_counter() - began)
-    return 2 * 2048**3 / best
 
 
 def on_paper(cpu: float) -> None:

@@ -14,7 +14,6 @@ import os
 import platform
 import subprocess
 import sys
-import time
 from datetime import date
 from pathlib import Path
 from statistics import median
@@ -23,6 +22,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+from measuring import rate, settle, timed
 from onnx import TensorProto, helper
 
 from modiste.backbones import PAPER_BACKBONES
@@ -50,11 +50,7 @@ def make_network(name: str, photos: np.ndarray) -> Tagger:
     """Random weights, whose batch-norms have the statistics of the photos, as trained ones do."""
     torch.manual_seed(0)
     model = Tagger(ModelConfig(backbone=name, weights="none"), LABELS)
-    for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = 1.0
-    with torch.no_grad():
-        model.train()(torch.from_numpy(photos.transpose(0, 3, 1, 2).copy()))
+    settle(model, photos)
     return model.eval()
 
 
@@ -78,13 +74,6 @@ class Peer:
         self.process.wait()
 
 
-def timed(work: object) -> float:
-    """Seconds."""
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
-
-
 def session(path: Path) -> onnxruntime.InferenceSession:
     """As most people open it: defaults."""
     return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -93,7 +82,6 @@ def session(path: Path) -> onnxruntime.InferenceSession:
 def rates() -> tuple[float, float]:
     """Operations a second of a 2048 x 2048 matrix product, in float32 and in int8."""
     side = 2048
-    a = torch.rand(side, side)
     graph = helper.make_graph(
         [helper.make_node("MatMulInteger", ["a", "b"], ["c"])],
         "product",
@@ -104,8 +92,7 @@ def rates() -> tuple[float, float]:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     product = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     ready = {"a": np.random.default_rng(0).integers(0, 255, (side, side), np.uint8)}
-    floats, bytes_ = (min(timed(work) for _ in range(12)) for work in (lambda: a @ a, lambda: product.run(None, ready)))
-    return 2 * side**3 / floats, 2 * side**3 / bytes_
+    return rate(), 2 * side**3 / min(timed(lambda: product.run(None, ready)) for _ in range(12))
 
 
 def engines(name: str, folder: Path, python: str, photos: np.ndarray) -> tuple[dict[str, object], float]:
@@ -173,8 +160,8 @@ def main() -> None:
         print(f"| {name} | ms a photo | times ours in int8 |\n|---|---|---|")
         for title, one in sorted(ms.items(), key=lambda pair: -pair[1]):
             print(f"| {title} | {one:.1f} | {one / ours:.1f} |")
-        for title, rate in (("float32", floats), ("int8", bytes_)):
-            limit = 1000 * flops / rate
+        for title, speed in (("float32", floats), ("int8", bytes_)):
+            limit = 1000 * flops / speed
             print(f"| the operations alone, {title} | {limit:.1f} | {limit / ours:.2f} |")
         print(flush=True)
 

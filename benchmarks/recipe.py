@@ -17,14 +17,13 @@ import json
 import os
 import platform
 import shutil
-import subprocess
 import sys
-import time
 from datetime import date
 from pathlib import Path
 
 import numpy as np
 import torch
+from measuring import measured, rate, settle
 from safetensors.torch import save_file
 
 from modiste.backbones import PAPER_BACKBONES
@@ -79,29 +78,13 @@ def make_weights(folder: Path) -> None:
     """Random weights of each backbone, whose batch-norms have the statistics of some photos, as trained ones do."""
     (folder / "weights").mkdir(exist_ok=True)
     paths = Manifest.read(DATA / "data/clothing/labels.csv", Recipe.read("clothing").data).photos()[:16]
-    photos = torch.from_numpy(np.stack([load(path, 299, "stretch") for path in paths]).transpose(0, 3, 1, 2).copy())
+    photos = np.stack([load(path, 299, "stretch") for path in paths])
     for name in PAPER_BACKBONES:
         torch.manual_seed(0)
         model = Tagger(ModelConfig(backbone=name, weights="none"), 10)
-        norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
-        for norm in norms:
-            norm.momentum = 1.0
-        with torch.no_grad():
-            model.train()(photos)
+        settle(model, photos)
         state = {key: tensor.contiguous() for key, tensor in model.backbone.state_dict().items()}
         save_file(state, folder / "weights" / f"{name}.safetensors")
-
-
-def measured(command: list[str], **environment: str) -> tuple[dict[str, float], str]:
-    """Run a command -> wall and CPU seconds, peak MB of its largest process; and what it printed."""
-    began = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment})
-    output = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        sys.exit(f"{' '.join(command)} failed")
-    wall = time.monotonic() - began
-    return {"wall": wall, "cpu": usage.ru_utime + usage.ru_stime, "mb": usage.ru_maxrss / 1000}, output
 
 
 def ours(folder: Path, what: list[str], name: str) -> dict[str, float]:
@@ -121,19 +104,6 @@ def peer(python: str, script: str, folder: Path, network: str) -> dict[str, floa
     command = [python, str(PEERS / script), "--photos", str(folder / "list.csv"), "--network", network]
     _, output = measured(command)
     return json.loads(output.strip().splitlines()[-1])
-
-
-def rate() -> float:
-    """Operations a second of a 2048 x 2048 float32 matrix product."""
-    a = torch.rand(2048, 2048)
-    best = min(_timed(lambda: a @ a) for _ in range(10))
-    return 2 * 2048**3 / best
-
-
-def _timed(work: object) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
 
 
 def unavoidable(network: str, photos: int, views: int, trainings: int) -> float:
