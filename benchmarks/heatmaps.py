@@ -1,13 +1,12 @@
 """Do heatmaps point at the evidence? On drawn garments the place of each style's mark is known.
 
-    python benchmarks/heatmaps.py DEMO
+    python benchmarks/heatmaps.py MODEL
 
-DEMO is what `modiste demo` made; its model is asked about 600 garments that it has never seen. A mark is what changes
-where the same garment is drawn without it. A heatmap hits where its peak, the brightest pixel of the map scaled up to
-the picture, lies on the mark or less than half a cell of the map from it (a pointing game: Zhang et al. 2016, "Top-down
-Neural Attention by Excitation Backprop"). Beside it: what a point anywhere on the garment would hit, and the peak of
-another label's map. Only said labels that are true count, and only styles whose mark has a place: a print is
-everywhere.
+MODEL is a run that was trained on drawn garments, such as the demo's; it is asked about 600 that it has never seen. A
+mark is what changes where the same garment is drawn without it. A heatmap hits where its brightest pixel lies on the
+mark or less than half a cell of the map from it (a pointing game: Zhang et al. 2016, "Top-down Neural Attention by
+Excitation Backprop"). Beside it: what a cell on the garment, drawn by lot, would hit, and another label's heatmap. Only
+said labels that are true count, and only styles whose mark has a place: a print is everywhere.
 """
 
 import argparse
@@ -24,7 +23,6 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from modiste import cues
-from modiste.demo import SIZE
 from modiste.drawing import STYLES, draw_garment, draw_styles
 from modiste.heatmaps import overlay
 from modiste.loading import load
@@ -58,28 +56,30 @@ def widened(mask: np.ndarray, by: int) -> np.ndarray:
     return np.asarray(picture.filter(ImageFilter.MaxFilter(2 * by + 1))) > 0
 
 
-def garment_of(styles: np.ndarray, i: int) -> np.ndarray:
+def garment_of(size: int, styles: np.ndarray, i: int) -> np.ndarray:
     """The same picture each time, but for marks that are left out."""
-    return draw_garment(styles, SIZE, np.random.default_rng([SEED, i]))
+    return draw_garment(styles, size, np.random.default_rng([SEED, i]))
 
 
 def peak(heat: np.ndarray) -> tuple[int, int]:
     """Row and column of the brightest pixel."""
-    smooth = np.asarray(Image.fromarray(heat).resize((SIZE, SIZE), Image.Resampling.BICUBIC))
-    return divmod(int(smooth.argmax()), SIZE)
+    return divmod(int(heat.argmax()), heat.shape[1])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("demo", type=Path)
+    parser.add_argument("model", type=Path)
     parser.add_argument("--pictures", type=Path, help="folder for the first five hits and misses, as pictures")
     given = parser.parse_args()
-    tags = load(given.demo / "run")
+    tags = load(given.model)
+    size = tags.image.size
+    centres = np.clip(np.array(tags.cells.centres) * size, 0, size - 1).astype(int)
+    downs, acrosses = (part.ravel() for part in np.meshgrid(centres, centres, indexing="ij"))
     targets = draw_styles(PICTURES, np.random.default_rng(SEED))
     rows: dict[str, list[tuple[float, float, float]]] = {style: [] for style in cues.TRIMMINGS}
     kept: list[tuple[bool, str, np.ndarray]] = []
     for i, styles in enumerate(targets):
-        draw = partial(garment_of, styles, i)
+        draw = partial(garment_of, size, styles, i)
         photo = draw()
         said = tags.predict(photo)
         garment = np.abs(photo.astype(int) - photo[2, 2].astype(int)).max(axis=2) > OUTSIDE
@@ -90,18 +90,19 @@ def main() -> None:
                 mark = np.abs(photo.astype(int) - draw().astype(int)).max(axis=2) > VISIBLE
             if not mark.any():  # left out of this picture
                 continue
-            near = widened(mark, SIZE // said.maps.shape[-1] // 2)
+            near = widened(mark, (centres[-1] - centres[0]) // (len(centres) - 1) // 2)
+            lying = garment[downs, acrosses]  # cells on the garment
             others = [label for label in tags.labels.ids if label != style]
             other = said.heatmap(others[i % len(others)])
             hit = bool(near[peak(said.heatmap(style))])
-            rows[style].append((hit, near[garment].mean(), near[peak(other)]))
+            rows[style].append((hit, near[downs[lying], acrosses[lying]].mean(), near[peak(other)]))
             kept.append((hit, style, overlay(photo, said.heatmap(style))))
     print(
-        f"{date.today()}, {os.cpu_count()} cores, {platform.machine()}; {PICTURES} garments, {SIZE} px, maps of ",
+        f"{date.today()}, {os.cpu_count()} cores, {platform.machine()}; {PICTURES} garments, {size} px, maps of ",
         end="",
     )
     print(f"{said.maps.shape[-2]} x {said.maps.shape[-1]}\n")
-    print("| style | maps | peak on the mark | a point on the garment | another label's peak |\n|---|---|---|---|---|")
+    print("| style | maps | peak on the mark | any cell on the garment | another label's peak |\n|---|---|---|---|---|")
     everything = [row for found in rows.values() for row in found]
     for style, found in [*rows.items(), ("all", everything)]:
         if found:

@@ -24,7 +24,7 @@ from modiste.manifest import Manifest
 from modiste.metrics import mean_average_precision
 from modiste.model import Network, Tagger
 from modiste.onnx_graph import to_onnx
-from modiste.prediction import Prediction
+from modiste.prediction import Cells, Prediction
 from modiste.quantize import Quantizer
 from modiste.runtime import SEAL, Exported
 from modiste.tag import Tagged
@@ -320,7 +320,8 @@ def test_heatmaps_are_written_for_each_chosen_label(exported, photos, tmp_path, 
 
 def test_labels_that_differ_in_odd_characters_have_pictures_of_their_own(photos, tmp_path):
     labels = LabelSet.free("odd", ["red/blue", "red blue", "红/蓝"])
-    said = Prediction("a", labels, np.ones(3, np.float32), labels.ids, None, np.ones((3, 2, 2), np.float32))
+    maps, cells = np.ones((3, 2, 2), np.float32), Cells(32, (0.25, 0.75))
+    said = Prediction("a", labels, np.ones(3, np.float32), labels.ids, None, maps, cells)
     list(Explainer(tmp_path / "why", ImageConfig(size=32)).watch([Tagged("a", photos[0].read_bytes(), said)]))
     assert len(list((tmp_path / "why").iterdir())) == 3
 

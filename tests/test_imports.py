@@ -80,6 +80,7 @@ ORDER = [
     "pictures",
     "backbones",
     "model",
+    "places",
     "onnx_graph",
     "cuts",
     "engines",

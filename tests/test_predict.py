@@ -9,7 +9,7 @@ from modiste.decision import Decision
 from modiste.errors import LabelError, PhotoError, UsageError
 from modiste.labels import LabelSet
 from modiste.predict import Predictor, make_views
-from modiste.prediction import Said
+from modiste.prediction import Cells, Said
 
 LABELS = LabelSet.free("sides", ["left", "right", "top"])
 RNG = np.random.default_rng(0)
@@ -26,7 +26,7 @@ def brightness(photos):
 
 
 def predictor(**changes):
-    settings = {"batch_size": 3, "readers": 2, **changes}
+    settings = {"batch_size": 3, "readers": 2, "cells": Cells(32, (0.25, 0.75)), **changes}
     return Predictor(brightness, LABELS, ImageConfig(size=32), Decision.untuned("fixed:0.5", LABELS), **settings)
 
 
@@ -90,7 +90,11 @@ def test_a_heatmap_is_the_evidence_of_the_plain_view_as_a_share_of_the_most():
     photo = np.zeros((32, 32, 3), np.uint8)
     photo[:16, :16], photo[:16, 16:], photo[16:, :16] = 110, 140, 90  # evidence 10, 40, none, none
     said = predictor(views="flip").predict(photo)
-    np.testing.assert_allclose(said.heatmap("top"), [[0.25, 1], [0, 0]], atol=1e-6)
+    np.testing.assert_allclose(said.heatmap("top", 2), [[0.25, 1], [0, 0]], atol=1e-6)
+    heat = said.heatmap("top")
+    assert heat.shape == (32, 32)
+    assert heat.max() == 1
+    assert {int(place) for place in np.argwhere(heat == 1)[0]} <= {7, 8, 23, 24}  # the centre of its cell
     with pytest.raises(LabelError, match="'bottom'"):
         said.heatmap("bottom")
     nothing = predictor().predict(np.zeros((32, 32, 3), np.uint8))

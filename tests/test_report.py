@@ -23,7 +23,7 @@ from modiste.metrics import score
 from modiste.operating import operating_curve
 from modiste.plots import _CJK, Result, plot_history, printable, save, small_multiples
 from modiste.predict import Predictor
-from modiste.prediction import Said
+from modiste.prediction import Cells, Said
 from modiste.report import write_report
 from modiste.weighted import flat
 
@@ -215,7 +215,8 @@ def test_evidence_is_shown_for_what_was_said_first(case):
         probs = np.full((len(photos), len(LABELS)), 0.5, np.float32)
         return Said(probs, probs, np.tile(photos[:, None, ::8, ::8, 0].astype(np.float32), (1, len(LABELS), 1, 1)))
 
-    tags = Predictor(forward, LABELS, ImageConfig(size=32, mode="crop"), case.decision)
+    cells = Cells(32, (0.125, 0.375, 0.625, 0.875))
+    tags = Predictor(forward, LABELS, ImageConfig(size=32, mode="crop"), case.decision, cells=cells)
     result = Result(case.scores, case.targets, case.probs, case.decisions, case.labels)
     cards = [card for way in report_cards.photo_cards(result, case.photos, tags).values() for card in way]
     for card in cards:

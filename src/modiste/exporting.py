@@ -253,6 +253,7 @@ def describe(run: Run | BlendRun, tagger: BasePredictor, words: str = "") -> dic
         "precision": "fp32",
         "backbones": _backbones(run),
         "image": tagger.image.model_dump(),
+        "cells": None if tagger.cells is None else tagger.cells.centres,
         "views": tagger.views,
         "labels": run.labels.to_dict(),
         "decision": run.decision.to_dict(run.labels),

@@ -26,18 +26,13 @@ def overlay(photo: np.ndarray, heat: np.ndarray) -> np.ndarray:
 
     Args:
         photo: (size, size, 3) uint8 RGB, the square that the network sees.
-        heat: (height, width) float32 in [0, 1], from `Prediction.heatmap`.
+        heat: (size, size) float32 in [0, 1], from `Prediction.heatmap`.
 
     Returns:
         (size, size, 3) uint8 RGB: the photo where there is no evidence, in colour where there is.
     """
-    side = photo.shape[0]
-    smooth = np.asarray(Image.fromarray(heat.astype(np.float32)).resize((side, side), Image.Resampling.BICUBIC))
-    level = np.clip(smooth, 0, 1)[..., None]
-    colour = np.stack(
-        [np.interp(level[..., 0], (0, 0.5, 1), ends) for ends in zip(_COLD, _WARM, _HOT, strict=True)], axis=-1
-    )
-    share = _COVER * level
+    colour = np.stack([np.interp(heat, (0, 0.5, 1), ends) for ends in zip(_COLD, _WARM, _HOT, strict=True)], axis=-1)
+    share = _COVER * heat[..., None]
     mixed: np.ndarray = np.rint(photo * (1 - share) + colour * share).astype(np.uint8)
     return mixed
 
@@ -70,7 +65,7 @@ class Explainer:
 
     def _explain(self, photo: Tagged) -> None:
         prediction, source = photo.prediction, photo.source
-        if prediction.maps is None:
+        if prediction.cells is None:
             raise UsageError.expected("a network with a map of places, for --explain", "none", "a convolutional one")
         seen = square(source, self._image, name=photo.id)
         name = self._name(source.stem if isinstance(source, Path) else photo.id)

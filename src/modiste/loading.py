@@ -92,6 +92,7 @@ def predictor(run: Run | BlendRun, views: Views | None = None, *, device: str | 
 
     from modiste.bundle import Run
     from modiste.model import Tagger, forward_function
+    from modiste.places import find_cells
 
     if not isinstance(run, Run):
         asked = views or run.own_views
@@ -100,7 +101,9 @@ def predictor(run: Run | BlendRun, views: Views | None = None, *, device: str | 
         )
     model = Tagger.from_state(run.recipe.model, run.read_weights())
     model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
-    return Predictor(forward_function(model), run.labels, run.recipe.image, run.decision, views or run.views)
+    image = run.recipe.image
+    cells = find_cells(model, image.size)
+    return Predictor(forward_function(model), run.labels, image, run.decision, views or run.views, cells=cells)
 
 
 def _shared(one: Decision, other: Decision) -> bool:

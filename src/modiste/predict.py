@@ -24,7 +24,7 @@ from modiste.decision import Decision
 from modiste.errors import PhotoError
 from modiste.items import batches
 from modiste.labels import LabelSet
-from modiste.prediction import Prediction, Raw, Said
+from modiste.prediction import Cells, Prediction, Raw, Said
 
 Source = Path | str | bytes | np.ndarray | PhotoError  # a PhotoError stays one
 Views = Literal["one", "flip", "flip+translate"]
@@ -41,6 +41,7 @@ class BasePredictor(ABC):
     Attributes:
         labels: what each column of probabilities means.
         image: side and resize mode of the square that maps lie over.
+        cells: where in that square the cells of a map lie; None where heatmaps are not wanted or there are no maps.
         decision: from the network's probabilities to what is said.
         views: test-time augmentation.
         batch_size: photos that are asked and decided together.
@@ -48,6 +49,7 @@ class BasePredictor(ABC):
 
     labels: LabelSet
     image: ImageConfig
+    cells: Cells | None
     decision: Decision
     views: Views
     batch_size: int
@@ -68,7 +70,7 @@ class BasePredictor(ABC):
                     continue
                 prob, decisions = next(said)
                 ids = tuple(label for label, yes in zip(self.labels.ids, decisions, strict=True) if yes)
-                yield Prediction(name, self.labels, prob, ids, None, maps)
+                yield Prediction(name, self.labels, prob, ids, None, maps, self.cells)
 
     def predict(self, source: Source) -> Prediction:
         """Tag one photo: a path, the bytes of a file, or (height, width, 3) uint8 RGB.
@@ -94,6 +96,7 @@ class Predictor(BasePredictor):
         views: test-time augmentation; probabilities of the views are averaged (paper).
         batch_size: photos that go through `forward` together.
         readers: threads that read and decode ahead.
+        cells: as of BasePredictor.
     """
 
     forward: Forward
@@ -103,6 +106,7 @@ class Predictor(BasePredictor):
     views: Views = "one"
     batch_size: int = 16
     readers: int = 2
+    cells: Cells | None = None
 
     def raw(self, sources: Iterable[Source]) -> Iterator[Raw]:
         """The network's own probabilities, the mean over the views; readers work ahead."""
@@ -162,6 +166,16 @@ class Ensemble(BasePredictor):
         return self.members[0].image
 
     @property
+    def cells(self) -> Cells | None:  # type: ignore[override]
+        """The mean of the members', where their maps are alike."""
+        image, every = self.image, [member.cells for member in self.members if member.cells is not None]
+        if len(every) < len(self.members) or len({len(cells.centres) for cells in every}) > 1:
+            return None
+        if any(member.image.mode != image.mode for member in self.members):
+            return None
+        return Cells(image.size, tuple(np.mean([cells.centres for cells in every], axis=0).tolist()))
+
+    @property
     def views(self) -> Views:  # type: ignore[override]
         """Those of the first member."""
         return self.members[0].views
@@ -173,6 +187,7 @@ class Ensemble(BasePredictor):
 
     def raw(self, sources: Iterable[Source]) -> Iterator[Raw]:
         """The blend of what the members' networks say."""
+        alike = self.cells is not None
         streams = [member.raw(copy) for member, copy in zip(self.members, tee(sources, len(self.members)), strict=True)]
         for said in zip(*streams, strict=True):
             error = next((one.error for one in said if one.error is not None), None)
@@ -180,10 +195,8 @@ class Ensemble(BasePredictor):
                 yield Raw(said[0].photo, np.full(len(self.labels), np.nan, np.float32), error)
                 continue
             probs = np.stack([one.probs for one in said])[:, None]
-            maps = [one.maps for one in said if one.maps is not None]
-            modes = {member.image.mode for member in self.members}
-            alike = len(maps) == len(said) and len(modes) == len({each.shape for each in maps}) == 1
-            yield Raw(said[0].photo, self.blend.apply(probs)[0], None, np.mean(maps, axis=0) if alike else None)
+            maps = np.mean([one.maps for one in said], axis=0) if alike else None
+            yield Raw(said[0].photo, self.blend.apply(probs)[0], None, maps)
 
 
 def square(source: Source, image: ImageConfig, *, name: str | None = None) -> np.ndarray:

@@ -27,13 +27,32 @@ class Said(NamedTuple):
     maps: np.ndarray | None
 
 
+class Cells(NamedTuple):
+    """Where the cells of a map lie in the square that a network sees; rows and columns are alike.
+
+    Attributes:
+        size: pixels a side of the square.
+        centres: of the cells along a side, as shares of it.
+    """
+
+    size: int
+    centres: tuple[float, ...]
+
+    def spread(self, side: int) -> np.ndarray:
+        """How much each pixel of a side takes from each cell, (side, cells): all at its centre, none at the next."""
+        places = (np.arange(side) + 0.5) / side
+        gap = self.centres[1] - self.centres[0] if len(self.centres) > 1 else 1.0
+        near: np.ndarray = np.maximum(0, 1 - np.abs(places[:, None] - np.array(self.centres)) / gap)
+        return near
+
+
 @dataclass(frozen=True, eq=False)
 class Prediction:
     """What was said of one photo.
 
     `probs` is (labels,) float32, calibrated where the model is, and `labels` the chosen ids; of a photo that
-    could not be read `error` is the sentence why, `probs` is nan throughout and `labels` is empty. `maps` is what
-    `heatmap` is made of.
+    could not be read `error` is the sentence why, `probs` is nan throughout and `labels` is empty. `maps` and
+    `cells` are what `heatmap` is made of.
     """
 
     photo: str
@@ -42,36 +61,40 @@ class Prediction:
     labels: tuple[str, ...]
     error: str | None = None
     maps: np.ndarray | None = None
+    cells: Cells | None = None
 
     @property
     def scores(self) -> dict[str, float]:
         """Label id -> probability."""
         return {label: float(prob) for label, prob in zip(self.label_set.ids, self.probs, strict=True)}
 
-    def heatmap(self, label: str) -> np.ndarray:
+    def heatmap(self, label: str, side: int | None = None) -> np.ndarray:
         """Where the evidence for a label lies.
 
         A class activation map (Zhou et al. 2016, "Learning Deep Features for Discriminative Localization"): what
         each place adds to the label's logit, where that is more than nothing, as a share of the most. Evidence
-        against the label is 0 here. It compares places of one photo, not photos or labels.
+        against the label is 0 here. It compares places of one photo, not photos or labels. Each cell of the map is
+        laid where the network looks, not where an even split would have it.
 
         Args:
             label: any label, chosen or not.
+            side: pixels of the heatmap; None takes those of the square that the network sees.
 
         Returns:
-            (height, width) float32 in [0, 1], over the square that the network sees.
+            (side, side) float32 in [0, 1], over that square.
 
         Raises:
             LabelError: no such label.
             UsageError: the network has no places, or the photo could not be read.
         """
         k = self.label_set.index(label)
-        if self.maps is None:
+        if self.maps is None or self.cells is None:
             got = "a photo that can't be read" if self.error else "a network that has none"
             raise UsageError.expected("a map of the photo's places", got, "a convolutional backbone")
-        evidence = np.maximum(self.maps[k], 0)
-        heat: np.ndarray = evidence / max(float(evidence.max()), 1e-12)
-        return heat
+        spread = self.cells.spread(side or self.cells.size)
+        heat: np.ndarray = spread @ np.maximum(self.maps[k], 0) @ spread.T
+        heat /= max(float(heat.max()), 1e-12)
+        return heat.astype(np.float32)
 
 
 class Raw(NamedTuple):

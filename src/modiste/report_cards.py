@@ -66,11 +66,11 @@ def _card(photo: Path, loss: float, i: int, result: Result) -> dict[str, Any]:
 
 def _heatmaps(photo: Path, seen: Prediction, labels: Sequence[str], mode: images.Mode) -> list[tuple[str, str]]:
     """Name and picture of each label's evidence."""
-    if seen.maps is None:
+    if seen.cells is None:
         return []
     square = images.load(photo, _HEATMAP, mode)
     found = []
     for label in labels:
         name = seen.label_set.names()[seen.label_set.index(label)]
-        found.append((name, jpeg_uri(Image.fromarray(overlay(square, seen.heatmap(label))))))
+        found.append((name, jpeg_uri(Image.fromarray(overlay(square, seen.heatmap(label, _HEATMAP))))))
     return found

@@ -25,7 +25,7 @@ from modiste.decision import Decision
 from modiste.errors import RunError
 from modiste.labels import LabelSet
 from modiste.predict import Predictor, Views
-from modiste.prediction import Said
+from modiste.prediction import Cells, Said
 
 FORMAT = 1  # of the metadata; a higher one is of a newer modiste
 KEY, SEAL = "modiste", "modiste.seal"
@@ -45,7 +45,7 @@ class Exported:
         path: the file.
         engine: what computes it.
         facts: its metadata, plain data.
-        labels, image, decision, views: as of a Predictor.
+        labels, image, cells, decision, views: as of a Predictor.
     """
 
     path: Path
@@ -53,6 +53,7 @@ class Exported:
     facts: Mapping[str, Any]
     labels: LabelSet
     image: ImageConfig
+    cells: Cells | None
     decision: Decision
     views: Views
 
@@ -84,7 +85,8 @@ class Exported:
             labels = LabelSet.from_dict(facts["labels"], str(path))
             decision = Decision.from_dict(facts["decision"], labels, str(path))
             image = ImageConfig(**facts["image"])
-            return cls(path, engine, facts, labels, image, decision, facts["views"])
+            cells = None if facts["cells"] is None else Cells(image.size, tuple(facts["cells"]))
+            return cls(path, engine, facts, labels, image, cells, decision, facts["views"])
         except (KeyError, TypeError, ValueError) as error:
             raise RunError.expected(f"{path} to be {_MODEL}", f"metadata without {error}", _AGAIN) from error
 
@@ -99,6 +101,7 @@ class Exported:
             views or self.views,
             batch_size=_AT_ONCE * cores,
             readers=cores,
+            cells=self.cells,
         )
 
 
