@@ -50,6 +50,7 @@ def write_file(path: Path, network: str, size: int, int8: bool) -> None:
         "precision": "int8" if int8 else "fp32",
         "backbones": [network],
         "image": ImageConfig(size=size).model_dump(),
+        "cells": None,
         "views": "one",
         "labels": labels.to_dict(),
         "decision": Decision.untuned("fixed:0.5", labels).to_dict(labels),

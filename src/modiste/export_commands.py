@@ -66,22 +66,28 @@ def export(
 
 
 def info(
-    model: Annotated[Path, typer.Argument(help="Run or blend folder, or exported file.")],
+    model: Annotated[
+        Path | None, typer.Argument(help="Run or blend folder, or exported file. Default: garments, in the box.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Say what a model is: its labels, thresholds, scores, size, speed on this machine, and card.
 
     Examples:
 
+        modiste info
+
         modiste info coat.onnx
 
         modiste info runs/coat --json
     """
+    from modiste.loading import BOXED
     from modiste.model_info import model_info
     from modiste.terminal_models import print_model
 
-    facts = model_info(model)
+    name = str(model or BOXED)
+    facts = model_info(name)
     if as_json:
-        print_json({"model": str(model), **facts})
+        print_json({"model": name, **facts})
     else:
-        print_model(str(model), facts)
+        print_model(name, facts)

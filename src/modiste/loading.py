@@ -13,18 +13,21 @@ from modiste.decision import FILE, Decision
 from modiste.errors import RunError, UsageError
 from modiste.predict import BasePredictor, Ensemble, Predictor, Views
 
+BOXED = "garments"  # the model in the box: benchmarks/garments.py made it
+
 if TYPE_CHECKING:  # need torch; a light install can import this module
     from modiste.blends import BlendRun
     from modiste.bundle import Run
 
 
 def load(
-    path: Path | str | Sequence[Path | str], *, views: Views | None = None, thresholds: str | None = None
+    path: Path | str | Sequence[Path | str] = BOXED, *, views: Views | None = None, thresholds: str | None = None
 ) -> BasePredictor:
     """Open a model for tagging: `modiste.load("coat.onnx").predict("street.jpg").labels`.
 
     Args:
-        path: a run folder, a blend folder or an exported file; several make an ensemble of their mean.
+        path: a run folder, a blend folder or an exported file; several make an ensemble of their mean. "garments" is
+            the model that comes with modiste.
         views: test-time augmentation; None takes the recipe's.
         thresholds: "fixed:0.5" (the paper's rule, on the network's own probabilities) or "top:3"; None takes what
             was tuned.
@@ -36,7 +39,7 @@ def load(
     paths = [path] if isinstance(path, Path | str) else list(path)
     if not paths:
         raise UsageError.expected("a model", "none", "-m RUN")
-    members = [_open(Path(one), views) for one in paths]
+    members = [_open(locate(one), views) for one in paths]
     tags = members[0] if len(members) == 1 else _ensemble(paths, members, thresholds)
     if thresholds is None:
         return tags
@@ -51,8 +54,15 @@ def _open(path: Path, views: Views | None) -> Predictor | Ensemble:
     return Exported.read(path).predictor(views)
 
 
+def locate(path: Path | str) -> Path:
+    """Where a model is: the path itself, or the box for its name."""
+    boxed = str(path) == BOXED and not Path(path).exists()
+    return Path(__file__).with_name(f"{BOXED}.onnx") if boxed else Path(path)
+
+
 def identity(path: Path) -> str:
     """Changes where what a model says of photos may change: a digest of the files that make it."""
+    path = locate(path)
     names = {"model.safetensors", "recipe.toml", "labels.json", FILE, "blend.json"}
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.name in names)
     digest = hashlib.sha256()

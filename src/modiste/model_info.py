@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from modiste.loading import locate
 from modiste.predict import BasePredictor, Ensemble, Predictor
 
 _ROUNDS = 7  # timed runs of one photo; their median is told
 
 
-def model_info(path: Path) -> dict[str, Any]:
+def model_info(model: Path | str) -> dict[str, Any]:
     """Describe a run folder, a blend folder or an exported file, as plain data.
 
     Beside the metadata of an exported file (docs/export.md) there are `bytes`, what the weights take on disk, and
@@ -24,6 +25,7 @@ def model_info(path: Path) -> dict[str, Any]:
         RunError: it is no model.
     """
     tags: BasePredictor
+    path = locate(model)
     if path.is_file() and path.suffix.lower() == ".onnx":
         from modiste.runtime import Exported
 

@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 def tag(
     photos: Annotated[list[str], typer.Argument(help="Files, folders, 'globs*.jpg' or tables.")],
     model: Annotated[
-        list[Path], typer.Option("-m", "--model", help="Run, blend or exported file; several: their mean.")
-    ],
+        list[Path] | None,
+        typer.Option(
+            "-m", "--model", help="Run, blend or exported file; several: their mean. Default: garments, in the box."
+        ),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="File to write, or folder to fill; else stdout.")
     ] = None,
@@ -47,12 +50,16 @@ def tag(
 ) -> None:
     """Tag photos with a trained model; a broken photo is named and never stops the rest.
 
+    Without -m, garment types: modiste info says what that model is and can't do.
+
     A table may name photos by paths, URLs, or hold their bytes (Parquet). With a folder as -o, any number of photos
     are written as Parquet files of a thousand; a job that was killed goes on when it is started again.
 
     Examples:
 
-        modiste tag street.jpg -m coat.onnx
+        modiste tag street.jpg
+
+        modiste tag catalogue/ -m coat.onnx -o tags.csv
 
         modiste tag street.jpg -m coat.onnx --explain why
 
@@ -61,24 +68,25 @@ def tag(
         modiste tag test.txt --root photos -m runs/paper -o submission.txt --format jd
     """
     from modiste.fetch_config import FetchConfig
-    from modiste.loading import load
+    from modiste.loading import BOXED, load
     from modiste.remote import fetched
     from modiste.stock import Stock
 
     if as_json and (kind or output):
         raise UsageError.expected("--json alone", "-o or --format beside it", "-o tags.jsonl without --json")
+    models = model or [Path(BOXED)]
     fetch = partial(fetched, config=FetchConfig(allow_private=allow_private))
     if output is not None and not output.suffix and kind is None:
         if explain is not None:
             raise UsageError.expected("--explain with a file as -o", f"the folder {output}", "-o tags.csv")
-        predictor = load(model, views=views, thresholds=thresholds)
-        _fill(output, photos, predictor, (model, thresholds, shard), (image_column, root), fetch)
+        predictor = load(models, views=views, thresholds=thresholds)
+        _fill(output, photos, predictor, (models, thresholds, shard), (image_column, root), fetch)
         return
     if shard is not None:
         raise UsageError.expected("a folder as -o for --shard", "none" if output is None else output, "-o tags")
     stock = Stock.of(photos, image_column=image_column, root=root)
-    names = [str(one) for one in model] if as_json else None
-    _write(stock, load(model, views=views, thresholds=thresholds), output, (kind, explain), fetch, as_json=names)
+    names = [str(one) for one in models] if as_json else None
+    _write(stock, load(models, views=views, thresholds=thresholds), output, (kind, explain), fetch, as_json=names)
 
 
 def _write(
