@@ -241,7 +241,7 @@ def test_a_manifest_of_other_labels(refused, run, photos, tmp_path):
         (("tune", "RUN", "--calibration", "magic"), "--calibration"),
         (("blend", "RUN"), "--output"),
         (("tag", "x.jpg", "-m", "RUN", "--format", "xml"), "--format"),
-        (("tag", "x.jpg"), "--model"),
+        (("export", "RUN"), "--output"),
         (("train", "x.csv", "--devices", "0"), "--devices"),
         (("train", "x.csv", "--no-such"), "--no-such"),
         (("tagg",), "tag"),

@@ -45,6 +45,12 @@ GroupColumn = Annotated[
 FoldColumn = Annotated[str | None, typer.Option(help="Column of fold numbers.", rich_help_panel=_DATA)]
 Fold = Annotated[int | None, typer.Option(help="Fold that validates; the others train.", rich_help_panel=_DATA)]
 Root = Annotated[str | None, typer.Option(help="Folder that relative paths start from.", rich_help_panel=_DATA)]
+Models = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "-m", "--model", help="Run, blend or exported file; several: their mean. Default: garments, in the box."
+    ),
+]
 Views = Annotated[
     Literal["one", "flip", "flip+translate"] | None,
     typer.Option(help="Test-time augmentation. Default: the recipe's."),

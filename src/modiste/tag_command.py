@@ -11,7 +11,7 @@ import typer
 
 from modiste.answers import name_failures, print_json
 from modiste.errors import UsageError
-from modiste.options import AllowPrivate, ImageColumn, Json, Root, Thresholds, Views
+from modiste.options import AllowPrivate, ImageColumn, Json, Models, Root, Thresholds, Views
 
 if TYPE_CHECKING:
     from modiste.items import Item
@@ -22,12 +22,7 @@ if TYPE_CHECKING:
 
 def tag(
     photos: Annotated[list[str], typer.Argument(help="Files, folders, 'globs*.jpg' or tables.")],
-    model: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "-m", "--model", help="Run, blend or exported file; several: their mean. Default: garments, in the box."
-        ),
-    ] = None,
+    model: Models = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="File to write, or folder to fill; else stdout.")
     ] = None,
@@ -57,11 +52,9 @@ def tag(
 
     Examples:
 
-        modiste tag street.jpg
+        modiste tag street.jpg --explain why
 
         modiste tag catalogue/ -m coat.onnx -o tags.csv
-
-        modiste tag street.jpg -m coat.onnx --explain why
 
         modiste tag millions.parquet -m coat.onnx -o tags/ --shard 3/16
 
