@@ -1,10 +1,10 @@
 """Bulk tagging of real JPEGs, from disk to Parquet: modiste, and the same job written the usual way.
 
-    python benchmarks/bulk.py FOLDER --peers /path/to/venv/bin/python [--network inception_resnet_v2 --int8]
+    python benchmarks/bulk.py FOLDER [--peers /path/to/venv/bin/python] [--network inception_resnet_v2 --int8]
 
 modiste tags 5,000 photos of the clothing data with an exported file, as a command of its own; beside it stands the
 rate of its engine alone, on ready arrays in memory. Then 50,000 rows (each photo ten times) show whether memory grows.
-The usual way: PyTorch's DataLoader with the eager network, and Keras's image_dataset_from_directory with predict,
+The usual way, where --peers has Keras: PyTorch's DataLoader with the eager network, and Keras's image_dataset_from_directory with predict,
 both on the first 500 photos. Weights are random. Needs MODISTE_DATA (photos).
 """
 
@@ -82,10 +82,25 @@ def engine_rate(model: Path, size: int) -> float:
     return done / (time.perf_counter() - began)
 
 
+def usual(folder: Path, keras: str, network: str, size: int) -> dict[str, tuple[int, dict[str, float]]]:
+    """The first photos, by programs as most people write them."""
+    few, out, found = folder / "few" / "all", folder / "peer.csv", {}
+    few.mkdir(parents=True, exist_ok=True)
+    for path in sorted((DATA / "data/clothing").rglob("*.jpg"))[:FEW]:
+        shutil.copy(path, few)
+    for title, python, script in (
+        ("PyTorch DataLoader, eager", sys.executable, "torch_bulk.py"),
+        ("Keras image_dataset_from_directory, predict", keras, "keras_bulk.py"),
+    ):
+        command = [python, str(PEERS / script), network, str(size), str(few.parent), str(out)]
+        found[f"{title}, {FEW} photos"] = (FEW, measured(command)[0])
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--peers", required=True)
+    parser.add_argument("--peers", help="Python with keras")
     parser.add_argument("--network", default="inception_resnet_v2")
     parser.add_argument("--size", type=int, default=299)
     parser.add_argument("--int8", action="store_true")
@@ -99,18 +114,8 @@ def main() -> None:
     rate = (rate + engine_rate(model, given.size)) / 2
     if given.many:
         found[f"modiste, {MANY:,} photos"] = (MANY, tagging(given.folder, model, MANY))
-    paths = sorted((DATA / "data/clothing").rglob("*.jpg"))[:FEW]
-    few = given.folder / "few" / "all"
-    few.mkdir(parents=True, exist_ok=True)
-    for path in paths:
-        shutil.copy(path, few)
-    for title, python, script in (
-        ("PyTorch DataLoader, eager", sys.executable, "torch_bulk.py"),
-        ("Keras image_dataset_from_directory, predict", given.peers, "keras_bulk.py"),
-    ):
-        out = given.folder / "peer.csv"
-        command = [python, str(PEERS / script), given.network, str(given.size), str(few.parent), str(out)]
-        found[f"{title}, {FEW} photos"] = (FEW, measured(command)[0])
+    if given.peers:
+        found |= usual(given.folder, given.peers, given.network, given.size)
     print(f"{date.today()}, {os.cpu_count()} cores, {platform.machine()}; {given.network}, {given.size} px, ", end="")
     print(f"{'int8' if given.int8 else 'float32'}; the engine alone: {rate:.1f} photos/s on ready arrays\n")
     print("| job | photos/s, everything | of the engine's rate | CPU s | peak MB |\n|---|---|---|---|---|")
