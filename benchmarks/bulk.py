@@ -4,8 +4,9 @@
 
 modiste tags 5,000 photos of the clothing data with an exported file, as a command of its own; beside it stands the
 rate of its engine alone, on ready arrays in memory. Then 50,000 rows (each photo ten times) show whether memory grows.
-The usual way, where --peers has Keras: PyTorch's DataLoader with the eager network, and Keras's image_dataset_from_directory with predict,
-both on the first 500 photos. Weights are random. Needs MODISTE_DATA (photos).
+The usual way, where --peers has Keras: PyTorch's DataLoader with the eager network, and Keras's
+image_dataset_from_directory with predict, both on the first 500 photos. Weights are random. Needs MODISTE_DATA
+(photos).
 """
 
 import argparse
