@@ -116,7 +116,9 @@ def train(folder: Path, manifest: Path) -> Path:
 
 def small_accuracy(run: Path, manifest: Path, folder: Path) -> None:
     """Accuracy among the ten classes, on the published test part and on what is left of it without look-alikes."""
-    frame = pl.read_csv(manifest)
+    frame = pl.read_csv(manifest, schema_overrides={"contributor": pl.String}).with_columns(
+        pl.col("contributor").fill_null("")
+    )
     paths = [Path(name) for name in frame["image"]]
     test = ((frame["split"] == "test") & (frame["small"] == 1)).to_numpy()
     seen = frame.filter(pl.col("split") != "test")
@@ -137,7 +139,7 @@ def small_accuracy(run: Path, manifest: Path, folder: Path) -> None:
     ):
         count = which.sum()
         share = right[which].mean() if count else np.nan
-        print(f"| {title} | {count} | {share:.4f} | {np.sqrt(share * (1 - share) / count):.4f} |")
+        print(f"| {title} | {count} | {share:.4f} | {np.sqrt(share * (1 - share) / max(count, 1)):.4f} |")
 
 
 def named(run: Path, photos: list[Path]) -> int:

@@ -76,13 +76,13 @@ def counting(what: str) -> Iterator[Callable[[int, int], None]]:
 def doing() -> Iterator[Callable[[str, int, int], None]]:
     """A bar for work of several kinds, one after the other, that tells (what, done, total)."""
     with _bar() as bar:
-        task = bar.add_task("", total=None, words="")
+        task = bar.add_task("", total=None, words="", visible=False)
         shown = ""
 
         def show(what: str, done: int, total: int) -> None:
             nonlocal shown
             if what != shown:
-                bar.reset(task, description=what)
+                bar.reset(task, description=what, visible=True)
                 shown = what
             bar.update(task, completed=done, total=total)
 
