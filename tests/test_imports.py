@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import modiste
 
@@ -21,6 +22,7 @@ ORDER = [
     "grid",
     "rows",
     "cache",
+    "items",
     "tables",
     "challenge",
     "columns",
@@ -62,12 +64,12 @@ ORDER = [
     "operating",
     "decision",
     "deciding",
-    "items",
     "prediction",
     "predict",
     "card",
     "runtime",
     "parquet_photos",
+    "table_photos",
     "stock",
     "remote",
     "tag",
@@ -179,6 +181,13 @@ def test_no_torch_where_none_is_needed(code):
 def test_help_imports_nothing_heavy():
     code = HELP.format("'--help'")
     assert not {"torch", "numpy", "polars", "pydantic", "PIL"} & loaded_by(code)
+
+
+def test_tagging_a_photo_loads_neither_torch_nor_polars(tmp_path):
+    Image.new("RGB", (40, 40), "navy").save(tmp_path / "coat.png")
+    modules = loaded_by(HELP.format(f"'tag', {str(tmp_path / 'coat.png')!r}, '--json'"))
+    assert "onnxruntime" in modules
+    assert not {"torch", "polars", "scipy", "sklearn", "matplotlib"} & modules
 
 
 def test_public_names_are_sorted_and_there():

@@ -12,6 +12,10 @@ from modiste.errors import PhotoError
 
 T = TypeVar("T")
 
+PHOTO_SUFFIXES = frozenset(
+    {".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"}
+)
+
 
 @dataclass(frozen=True)
 class Url:

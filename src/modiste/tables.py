@@ -18,12 +18,10 @@ import numpy as np
 import polars as pl
 
 from modiste.errors import ManifestError
+from modiste.items import PHOTO_SUFFIXES
 from modiste.labels import LabelSet
 from modiste.storage import replacing, write_text
 
-PHOTO_SUFFIXES = frozenset(
-    {".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"}
-)
 SPLITS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),

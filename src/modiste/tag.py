@@ -9,18 +9,19 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TextIO
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TextIO
 
 import numpy as np
-import polars as pl
 
-from modiste.challenge import format_submission
 from modiste.errors import UsageError
 from modiste.items import Item, Url
 from modiste.labels import LabelSet
 from modiste.predict import BYTES, BasePredictor, Source
 from modiste.prediction import Prediction
 from modiste.storage import replacing
+
+if TYPE_CHECKING:  # imported where it is needed, as it takes a tenth of the time that one photo does
+    import polars as pl
 
 Format = Literal["text", "csv", "jsonl", "parquet", "jd"]
 
@@ -94,12 +95,14 @@ def write_tags(path: Path | None, kind: Format, photos: Iterable[Tagged], labels
     if path is None:
         _WRITERS[kind](sys.stdout, watched(), labels)
         return count, errors
-    with replacing(path, pl.exceptions.ComputeError) as temporary:
-        if kind == "parquet":
+    if kind == "parquet":
+        import polars as pl
+
+        with replacing(path, pl.exceptions.ComputeError) as temporary:
             as_frame(watched(), labels).write_parquet(temporary)
-        else:
-            with temporary.open("w", encoding="utf-8", newline="") as out:
-                _WRITERS[kind](out, watched(), labels)
+    else:
+        with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
+            _WRITERS[kind](out, watched(), labels)
     return count, errors
 
 
@@ -108,6 +111,8 @@ def as_frame(photos: Iterable[Tagged], labels: LabelSet) -> pl.DataFrame:
 
     The column of a label that is called as one of the first three is prob.<label>.
     """
+    import polars as pl
+
     ids, chosen, errors, probs = [], [], [], []
     for id_, _, prediction in photos:
         ids.append(id_)
@@ -161,6 +166,8 @@ def _write_text(out: TextIO, photos: Iterator[Tagged], labels: LabelSet) -> None
 
 def _write_jd(out: TextIO, photos: Iterator[Tagged], labels: LabelSet) -> None:
     """The challenge's submission: a photo that can't be read gets no style, since every id must stand in it."""
+    from modiste.challenge import format_submission
+
     jd2018 = LabelSet.read("jd2018")
     if labels.ids != jd2018.ids:
         raise UsageError.expected(

@@ -92,7 +92,6 @@ def _write(
     as_json: list[str] | None,
 ) -> None:
     """Tag into one file, or on stdout."""
-    from modiste.heatmaps import Explainer
     from modiste.tag import as_record, choose_format, passing, tagged, write_tags
     from modiste.terminal import counting
 
@@ -102,6 +101,8 @@ def _write(
         total = stock.count()
         said = passing(tagged(fetch(stock.items()), predictor), lambda done: progress(done, max(total, done)))
         if explain is not None:
+            from modiste.heatmaps import Explainer
+
             said = Explainer(explain, predictor.image).watch(said)
         if as_json is None:
             count, errors = write_tags(output, chosen, said, predictor.labels)
