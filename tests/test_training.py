@@ -19,6 +19,7 @@ from modiste.dataset import TrainingPhotos, global_batches, make_loader
 from modiste.errors import ManifestError, PhotoError, RunError, TrainingError
 from modiste.manifest import Manifest
 from modiste.monitor import Monitor
+from modiste.storage import only_process
 from modiste.training import resume, train
 
 MODISTE = [sys.executable, "-m", "modiste"]
@@ -51,7 +52,7 @@ def test_two_stages_leave_a_whole_run_folder(trained):
     names = {path.name for path in trained.iterdir()}
     assert names == {
         "recipe.toml", "labels.json", "manifest.parquet", "manifest.labels.json", "decision.json",
-        "environment.json", "model.safetensors", "history.csv", "curves.png",
+        "environment.json", "model.safetensors", "history.csv", "curves.png", "train.lock",
     }  # fmt: skip
     history = losses(trained)
     assert history["stage"].to_list() == ["locked", "locked", "unlocked", "unlocked"]
@@ -114,6 +115,33 @@ def test_killed_hard_at_random_moments(drawn, tiny, tmp_path):
     assert same_weights(folder, tmp_path / "whole")
     assert losses(folder).equals(losses(tmp_path / "whole"))
     assert not list(folder.glob(".*")), "a killed write left its temporary file"
+
+
+def test_a_run_that_trains_is_closed_to_others(drawn, tiny, tmp_path):
+    class Other(Monitor):
+        def step(self, *_):
+            with pytest.raises(RunError, match=r"run to be trained by one process, but got another"):
+                resume(tmp_path / "run")
+
+    recipe = Recipe.read(tiny).replace(["stages.0.epochs=1", "stages.1.epochs=1"])
+    run = train(recipe, Manifest.read(drawn), tmp_path / "run", monitor=Other())
+    assert run.epochs() == 2
+
+
+def test_several_processes_are_refused_together_where_another_trains(drawn, tiny, tmp_path):
+    with pytest.raises(Killed):
+        train(Recipe.read(tiny), Manifest.read(drawn), tmp_path / "run", monitor=StopAfter(1))
+    with only_process(tmp_path / "run" / "train.lock", "", ""):
+        refused = subprocess.run(
+            [*MODISTE, "train", "--resume", str(tmp_path / "run"), "--devices", "3", "--accelerator", "cpu"],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+    assert refused.returncode == 2
+    assert refused.stderr.count("by one process, but got another that is at it") == 1
+    assert "Traceback" not in refused.stderr
 
 
 def test_a_finished_run_is_left_as_it_is(trained):

@@ -8,6 +8,7 @@ model.safetensors   weights of the epoch with the best validation mAP
 history.csv         a row an epoch
 environment.json    versions, machine, command
 checkpoint.pt       only while training is unfinished: where to go on
+train.lock          held by the process that trains
 """
 
 from __future__ import annotations
@@ -180,6 +181,10 @@ class Run:
         """Write `checkpoint.pt`, atomically: tensors and plain values only."""
         with replacing(self.folder / "checkpoint.pt", RuntimeError) as temporary:
             torch.save(state, temporary)
+
+    def unfinished(self) -> bool:
+        """Whether there is a checkpoint to go on from."""
+        return (self.folder / "checkpoint.pt").is_file()
 
     def read_checkpoint(self) -> dict[str, Any] | None:
         """Read `checkpoint.pt`, or None where there is none.

@@ -5,8 +5,11 @@ from __future__ import annotations
 import copy
 import os
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +23,7 @@ from lightning_fabric import Fabric
 from modiste.bundle import Run
 from modiste.config import Recipe
 from modiste.cuts import Cutter
-from modiste.errors import ManifestError, PhotoError, TrainingError, UsageError
+from modiste.errors import ManifestError, ModisteError, TrainingError, UsageError
 from modiste.features import Boundary
 from modiste.labels import UNKNOWN
 from modiste.losses import Loss, make_loss
@@ -29,6 +32,7 @@ from modiste.memory import keep_freed_memory
 from modiste.model import Tagger, Unlock
 from modiste.monitor import Monitor, Row
 from modiste.plots import plot_history
+from modiste.storage import only_process
 
 
 @dataclass
@@ -159,20 +163,40 @@ def check_batch(recipe: Recipe, fabric: Fabric) -> None:
         )
 
 
-def raise_together(fabric: Fabric, error: PhotoError | None) -> None:
+def raise_together(fabric: Fabric, error: ModisteError | None) -> None:
     """Raise on every process what one of them met, so that none waits for the others for ever.
 
     Raises:
-        PhotoError: some process met one.
+        ModisteError: some process met one; of its class.
     """
     if fabric.world_size > 1:
         met = fabric.all_reduce(torch.tensor(float(error is not None), device=fabric.device), reduce_op="sum")
         if met:
-            sentences: list[str | None] = [None] * fabric.world_size
-            torch.distributed.all_gather_object(sentences, None if error is None else str(error))
-            error = PhotoError(next(sentence for sentence in sentences if sentence is not None))
+            errors: list[tuple[type[ModisteError], str] | None] = [None] * fabric.world_size
+            torch.distributed.all_gather_object(errors, None if error is None else (type(error), str(error)))
+            kind, sentence = next(one for one in errors if one is not None)
+            error = kind(sentence)
     if error is not None:
         raise error
+
+
+@contextmanager
+def alone(fabric: Fabric, folder: Path) -> Iterator[None]:
+    """Keep every other training out of a run folder while the block runs.
+
+    Raises:
+        RunError: another process, not of this job, trains in it.
+        StorageError: the folder can't be written.
+    """
+    error = None
+    with ExitStack() as held:
+        if fabric.is_global_zero:
+            try:
+                held.enter_context(only_process(folder / "train.lock", f"{folder} to be trained", "waiting for it"))
+            except ModisteError as met:
+                error = met
+        raise_together(fabric, error)
+        yield
 
 
 def trainable_parts(manifest: Manifest) -> dict[str, Manifest]:

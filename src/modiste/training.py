@@ -25,7 +25,7 @@ from modiste.bundle import Run
 from modiste.config import Recipe, Stage
 from modiste.dataset import global_batches, steps_an_epoch
 from modiste.errors import PhotoError, RunError, TrainingError
-from modiste.job import Job, Position, check_batch, make_fabric, make_job, raise_together, save, trainable_parts
+from modiste.job import Job, Position, alone, check_batch, make_fabric, make_job, raise_together, save, trainable_parts
 from modiste.manifest import Manifest
 from modiste.metrics import mean_average_precision, mean_log_loss
 from modiste.model import Tagger
@@ -69,26 +69,35 @@ def train(
     run = Run.create(folder, recipe, manifest) if fabric.is_global_zero else None
     fabric.barrier()
     run = run or Run.read(folder)
-    return _run(make_job(fabric, run, parts, model, monitor))
+    with alone(fabric, folder):
+        return _run(make_job(fabric, run, parts, model, monitor))
 
 
 def resume(folder: Path, *, fabric: Fabric | None = None, monitor: Monitor | None = None) -> Run:
     """Go on with a run that was killed; a finished run is left as it is.
 
     Raises:
-        RunError: the folder is no run folder.
+        RunError: the folder is no run folder, or another process trains in it.
         The errors of `train` besides.
     """
     run = Run.read(folder)
-    epochs = sum(stage.epochs for stage in run.recipe.stages)
     fabric = fabric or make_fabric(run.recipe)
     fabric.launch()
     check_batch(run.recipe, fabric)
+    with alone(fabric, folder):
+        return run if _finished(run) else _run(_continued(fabric, run, monitor))
+
+
+def _finished(run: Run) -> bool:
+    whole = run.epochs() >= sum(stage.epochs for stage in run.recipe.stages)
+    return whole and not run.unfinished() and (run.folder / "model.safetensors").is_file()
+
+
+def _continued(fabric: Fabric, run: Run, monitor: Monitor | None) -> Job:
+    """The job of a killed run, where it stopped."""
     checkpoint = run.read_checkpoint()
-    if checkpoint is None and run.epochs() >= epochs and (folder / "model.safetensors").is_file():
-        return run
     if fabric.is_global_zero:
-        remove_unfinished(folder)
+        remove_unfinished(run.folder)
     torch.manual_seed(run.recipe.seed)
     weights = {} if checkpoint is None else {"weights": "none"}
     model = Tagger(run.recipe.model.model_copy(update=weights), len(run.labels))
@@ -100,9 +109,10 @@ def resume(folder: Path, *, fabric: Fabric | None = None, monitor: Monitor | Non
             job.average.load_state_dict(checkpoint["average"])
         job.optimizer_state = checkpoint["optimizer"]
         fabric.strategy.precision.load_state_dict(checkpoint["precision"])
+        epochs = sum(stage.epochs for stage in run.recipe.stages)
         if len(job.at.history) > epochs:
-            raise RunError.expected(f"{folder} to have {epochs} epochs at most", len(job.at.history), "a new run")
-    return _run(job)
+            raise RunError.expected(f"{run.folder} to have {epochs} epochs at most", len(job.at.history), "a new run")
+    return job
 
 
 def _run(job: Job) -> Run:
