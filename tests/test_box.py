@@ -45,11 +45,15 @@ def test_it_is_small_and_has_a_card(modiste):
     assert all(word in said["card"] for word in ("CC0", "Not for", "mAP", "Apache-2.0"))
 
 
-def test_a_folder_of_its_name_comes_first(tmp_path, monkeypatch):
+def test_a_folder_of_its_name_comes_first_where_it_is_named(tmp_path, monkeypatch, modiste):
     monkeypatch.chdir(tmp_path)
     Path("garments").mkdir()
+    Image.fromarray(np.full((40, 30, 3), 90, np.uint8)).save("garments/a.jpg")
     with pytest.raises(RunError, match="garments"):
         load("garments")
+    assert set(TEN) < set(load().labels.ids)
+    assert modiste("tag", "garments")[0] == 0
+    assert modiste("info")[0] == 0
 
 
 @pytest.mark.parametrize("kind", ["white", "grey", "blue", "noise", "stripes"])

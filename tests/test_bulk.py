@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -160,12 +161,16 @@ def test_a_damaged_part_is_named(exported, drawn, tmp_path):
 
 
 def test_names_that_are_no_utf8_are_tagged_and_written(exported, photos, tmp_path):
-    (tmp_path / "in").mkdir()
-    with open(os.fsencode(tmp_path / "in") + b"/caf\xe9.jpg", "wb") as file:  # noqa: PTH123
-        file.write(photos[0].read_bytes())
-    done = run(tmp_path / "tags", load(exported), tmp_path / "in")
-    assert (done.photos, done.failed) == (1, 0)
-    assert tags(tmp_path / "tags")["photo"][0].endswith("caf\ufffd.jpg")
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/th\xe9"))
+    folder.mkdir()
+    for name, content in ((b"caf\xe9", photos[0].read_bytes()), (b"cr\xe8me", b"no photo")):
+        (folder / os.fsdecode(name + b".jpg")).write_bytes(content)
+    done = run(tmp_path / "tags", load(exported), folder)
+    assert (done.photos, done.failed) == (2, 1)
+    written = tags(tmp_path / "tags")
+    assert written["photo"][0].endswith("th\ufffd/caf\ufffd.jpg")
+    assert "cr\ufffdme.jpg" in written["error"][1]
+    assert run(tmp_path / "tags", load(exported), folder).earlier == 2
 
 
 def test_a_label_called_as_another_column_keeps_both(photos):

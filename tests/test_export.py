@@ -15,15 +15,17 @@ from modiste.blending import Blend
 from modiste.blends import BlendRun
 from modiste.bundle import Run
 from modiste.config import ImageConfig, ModelConfig, Recipe
-from modiste.errors import ModisteError
+from modiste.decision import Decision
+from modiste.errors import ModisteError, UsageError
 from modiste.heatmaps import Explainer
-from modiste.int8 import Cost, judges, read_squares, round_off
+from modiste.int8 import Cost, evenly, judges, read_squares, round_off
 from modiste.labels import LabelSet
 from modiste.loading import load
 from modiste.manifest import Manifest
 from modiste.metrics import mean_average_precision
 from modiste.model import Network, Tagger
 from modiste.onnx_graph import to_onnx
+from modiste.predict import Predictor
 from modiste.prediction import Cells, Prediction
 from modiste.quantize import Quantizer
 from modiste.runtime import SEAL, Exported
@@ -248,7 +250,7 @@ class Fake:
 def test_as_few_blocks_stay_in_float32_as_the_loss_allows(most, kept, trained, monkeypatch):
     monkeypatch.setattr(int8, "_times", lambda *_: (2.0, 1.0))
     found = round_off(Fake(), [Fake()], most, lambda graph: graph, None)
-    assert (found.kept, found.close, found.faster) == (kept, True, True)
+    assert (found.kept, found.close, found.faster) == (kept, True, kept < 4)  # with none left, nothing is int8
     assert found.costs[0].lost <= most + 1e-9
 
 
@@ -279,6 +281,29 @@ def test_where_int8_is_slower_the_file_stays_in_float32(trained, drawn, tmp_path
     assert Exported.read(tmp_path / "a.onnx").facts["precision"] == "fp32"
 
 
+def test_a_loss_without_rounding_is_refused(trained, tmp_path, modiste):
+    code, _, err = modiste("export", trained, "-o", tmp_path / "a.onnx", "--max-loss", "1")
+    assert code == 2
+    assert "--int8 PHOTOS beside --max-loss" in err
+
+
+@pytest.mark.parametrize(("count", "most"), [(300, 256), (511, 256), (5, 256), (1000, 10), (0, 4)])
+def test_photos_are_taken_evenly_from_first_to_last(count, most):
+    places = evenly(count, most)
+    assert len(set(places)) == len(places) == min(count, most)
+    if count:
+        assert (places[0], places[-1]) == (0, count - 1)
+        assert np.ptp(np.diff(places)) <= 1
+
+
+def test_a_split_without_labels_judges_nothing(trained, photos):
+    opened = exporting.open_model(trained, None, None)
+    part = opened.run.manifest().part("val")
+    unknown = Manifest(part.labels, part.frame, np.full_like(part.targets, -1), part.root, part.source)
+    with pytest.raises(UsageError, match="labelled photos that tell"):
+        judges(unknown, opened.original)
+
+
 def test_too_few_photos_to_calibrate_are_refused(trained, photos, tmp_path, modiste):
     code, _, err = modiste("export", trained, "-o", tmp_path / "int8.onnx", "--int8", photos[0])
     assert code == 2
@@ -307,14 +332,15 @@ def test_heatmaps_are_written_for_each_chosen_label(exported, photos, tmp_path, 
     (tmp_path / "deep" / "a.jpg").write_bytes(photos[1].read_bytes())
     (tmp_path / ("x" * 250 + ".jpg")).write_bytes(photos[1].read_bytes())
     said = ["--thresholds", "top:2", "--json"]
-    code, out, err = modiste("tag", tmp_path, "-m", exported, "--explain", tmp_path / "why", *said)
+    why = tmp_path.with_name("why")
+    code, out, err = modiste("tag", tmp_path, "-m", exported, "--explain", why, *said)
     assert code == 0, err
     tagged = json.loads(out)["photos"]
-    names = {path.name for path in (tmp_path / "why").iterdir()}
+    names = {path.name for path in why.iterdir()}
     assert len(names) == 2 * len(tagged) == 6
     assert {f"A.{label}.jpg" for label in tagged[0]["labels"]} <= names
     assert {f"a-2.{label}.jpg" for label in tagged[1]["labels"]} <= names
-    with Image.open(tmp_path / "why" / min(names)) as picture:
+    with Image.open(why / min(names)) as picture:
         assert picture.size == (32, 32)
 
 
@@ -322,7 +348,10 @@ def test_labels_that_differ_in_odd_characters_have_pictures_of_their_own(photos,
     labels = LabelSet.free("odd", ["red/blue", "red blue", "红/蓝"])
     maps, cells = np.ones((3, 2, 2), np.float32), Cells(32, (0.25, 0.75))
     said = Prediction("a", labels, np.ones(3, np.float32), labels.ids, None, maps, cells)
-    list(Explainer(tmp_path / "why", ImageConfig(size=32)).watch([Tagged("a", photos[0].read_bytes(), said)]))
+    network = Predictor(
+        lambda _: None, labels, ImageConfig(size=32), Decision.untuned("fixed:0.5", labels), cells=cells
+    )
+    list(Explainer(tmp_path / "why", network).watch([Tagged("a", photos[0].read_bytes(), said)]))
     assert len(list((tmp_path / "why").iterdir())) == 3
 
 

@@ -77,7 +77,9 @@ def test_normalisation_is_inside_and_takes_bytes_or_floats():
         assert torch.equal(model(photos), model(photos.float()))
 
 
-@pytest.mark.parametrize("name", [*PAPER_BACKBONES, "mobilenetv2_100", "test_byobnet", "test_vit"])
+@pytest.mark.parametrize(
+    "name", [*PAPER_BACKBONES, "mobilenetv2_100", "test_byobnet", "test_vit", "poolformer_s12", "rdnet_tiny"]
+)
 def test_coarse_groups_hold_every_parameter_once(name):
     with torch.device("meta"):
         backbone = timm.create_model(name, num_classes=0)

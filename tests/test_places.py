@@ -41,6 +41,13 @@ def test_cells_lie_where_strides_and_paddings_put_them(name, size, layers):
     assert all(torch.equal(before[key], tensor) for key, tensor in model.state_dict().items())
 
 
+@pytest.mark.parametrize("name", ["coatnet_nano_rw_224", "tiny_vit_5m_224"])
+def test_where_attention_mixes_all_places_cells_are_an_even_split(name):
+    torch.manual_seed(0)
+    cells = find_cells(Tagger(ModelConfig(backbone=name, weights="none"), 3).eval(), 224)
+    np.testing.assert_allclose(cells.centres, (np.arange(7) + 0.5) / 7)
+
+
 def test_what_has_no_places_has_no_cells():
     model = Tagger(ModelConfig(backbone="test_vit", weights="none"), 3).eval()
     assert find_cells(model, model.backbone.patch_embed.img_size[0]) is None

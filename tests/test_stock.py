@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from web import Web, answer
 
-from modiste.errors import ModisteError, PhotoError
+from modiste.errors import ModisteError, PhotoError, UsageError
 from modiste.fetch_config import FetchConfig
 from modiste.items import Item, Url
 from modiste.remote import fetched
@@ -112,9 +112,28 @@ def test_bytes_in_parquet_are_read_a_part_at_a_time(tmp_path, nested):
     parts = [list(load()) for load in stock.parts(3)]
     items = [item for part in parts for item in part]
     assert [len(part) for part in parts] == [3, 3, 3, 1]
-    assert [item.source for item in items if item.id not in ("4.jpg", "row 5")] == [one for one in data if one]
+    assert [item.source for item in items if isinstance(item.source, bytes)] == [one for one in data if one]
     assert items[4].source == tmp_path / "4.jpg" if nested else isinstance(items[4].source, PhotoError)
-    assert items[7].id == ("7.jpg" if nested else "row 8")
+    assert items[7].id == ("7.jpg" if nested else f"{tmp_path}/photos.parquet, row 8")
+
+
+@pytest.mark.parametrize("column", ["id", "Name", "url"])
+def test_photos_in_parquet_are_called_by_what_stands_beside_them(tmp_path, column):
+    rows = {"image": [b"x", b"y"], column: ["coat", None]}
+    pl.DataFrame(rows).write_parquet(tmp_path / "photos.parquet")
+    assert [item.id for item in found(tmp_path / "photos.parquet")] == ["coat", f"{tmp_path}/photos.parquet, row 2"]
+
+
+def test_a_pattern_of_tables_names_the_tables(tmp_path):
+    for name in ("b", "a"):
+        pl.DataFrame({"id": [name], "image": [name.encode()]}).write_parquet(tmp_path / f"{name}.parquet")
+    assert found(tmp_path / "*.parquet") == [Item("a", b"a"), Item("b", b"b")]
+
+
+def test_a_table_that_is_not_there_is_no_photo(tmp_path):
+    for name in ("milions.parquet", "*.csv"):
+        with pytest.raises(UsageError, match="a table of photos at"):
+            found(tmp_path / name)
 
 
 def test_a_struct_without_bytes_names_a_path(tmp_path):

@@ -119,12 +119,16 @@ def test_globs_folders_files_and_manifests_name_the_same_photos(drawn):
         (["PHOTO", "-m", "nowhere"], "nowhere to be a run folder"),
         (["PHOTO", "-m", "RUN", "-o", "tags.xls"], "to end in"),
         (["PHOTO", "-m", "RUN", "--format", "parquet"], "-o FILE for Parquet"),
+        (["PHOTO", "-m", "RUN", "--root", "elsewhere"], "a table of photos that 'elsewhere' is about"),
+        (["FOLDER", "-m", "RUN", "--explain", "FOLDER/why"], "--explain to be outside"),
+        (["PHOTO", "-m", "RUN", "--shard", "1/2", "-o", "tags.csv"], "tags.csv in one file"),
     ],
 )
 def test_wrong_use_is_one_sentence(arguments, words, trained, photos):
     from modiste.errors import ModisteError
 
     named = [{"RUN": str(trained), "PHOTO": str(photos[0])}.get(a, a) for a in arguments]
+    named = [a.replace("FOLDER", str(photos[0].parent)) for a in named]
     with pytest.raises(ModisteError, match="Expected") as caught:
         run("tag", *named)
     assert words in str(caught.value)

@@ -100,9 +100,13 @@ def published(backbone: nn.Module) -> dict[str, Any]:
 
 
 def coarse_groups(backbone: nn.Module) -> list[list[str]]:
-    """Names of the backbone's parameters in timm's coarse groups, from input to output."""
+    """Names of the backbone's parameters in timm's coarse groups, from input to output; in one where timm has none."""
     timm_backbone: Any = backbone
-    groups = group_parameters(backbone, timm_backbone.group_matcher(coarse=True))
+    try:
+        matcher = timm_backbone.group_matcher(coarse=True)
+    except (AttributeError, AssertionError):  # of a few families, which say so in these ways
+        return [[name for name, _ in backbone.named_parameters()]]
+    groups = group_parameters(backbone, matcher)
     return [list(groups[k]) for k in sorted(groups)]
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,9 +22,9 @@ import polars as pl
 from filelock import FileLock
 
 from modiste.errors import RunError, UsageError
-from modiste.items import Item
+from modiste.items import Item, Source
 from modiste.predict import BasePredictor
-from modiste.stock import Stock, grouped, is_table, write_found
+from modiste.stock import Stock, grouped, is_table, named, write_found
 from modiste.storage import WRITING, make_folder, only_process, replacing, write_text
 from modiste.tag import as_frame, passing, tagged
 
@@ -114,10 +115,11 @@ class Job:
             UsageError, ManifestError: as `Stock.of`.
             StorageError: the folder can't be written.
         """
-        root = root and str(Path(root).absolute())
+        root, arguments = root and str(Path(root).absolute()), named(arguments)
         given = {"photos": _photos(arguments), "image_column": image_column, "root": root, "model": model}
         groups = list(grouped(arguments))
-        tables = [Stock.of(group, image_column=image_column, root=root) if table else None for table, group in groups]
+        if not (folder / JOB).is_file():  # else it knows its files, which may be gone
+            Stock.of(arguments, image_column=image_column, root=root)
         make_folder(folder)
         if _foreign(folder):
             raise RunError.expected(f"{folder} to be a new folder or a job's", "another one", "another -o")
@@ -126,10 +128,13 @@ class Job:
                 for k, (table, group) in enumerate(groups):
                     if not table:
                         write_found(folder / f"found-{k}.jsonl", group)
-                write_text(folder / JOB, json.dumps({**given, "size": size}, ensure_ascii=False, indent=1) + "\n")
+                write_text(folder / JOB, json.dumps({**given, "size": size}, indent=1) + "\n")
         size = _same(folder, given)
-        parts = [table or Stock.found(folder / f"found-{k}.jsonl") for k, table in enumerate(tables)]
-        return cls(folder, Stock([source for part in parts for source in part.sources]), size)
+        sources: list[Source] = []
+        for k, (table, group) in enumerate(groups):
+            path = folder / f"found-{k}.jsonl"
+            sources += (Stock.of(group, image_column=image_column, root=root) if table else Stock.found(path)).sources
+        return cls(folder, Stock(sources), size)
 
     def run(
         self,
@@ -192,8 +197,9 @@ class Job:
     def _remove_stale(self) -> None:
         """What processes that were killed long ago were writing; another shard's is younger."""
         for old in self.folder.glob(f"{WRITING}part-*"):
-            if time.time() - old.stat().st_mtime > _STALE:
-                old.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # the other shard has just finished it
+                if time.time() - old.stat().st_mtime > _STALE:
+                    old.unlink()
 
 
 def _same(folder: Path, given: dict[str, Any]) -> int:

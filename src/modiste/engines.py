@@ -8,6 +8,7 @@ half precision.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.util import find_spec
 
 import numpy as np
@@ -36,7 +37,8 @@ def make_engine(part: Locked, size: int, photos: int, device: torch.device) -> E
     part.eval()
     exporting = all(find_spec(package) for package in ("onnx", "onnxscript", "onnxruntime"))
     if device.type == "cpu" and exporting and photos * operations(part, size) >= WORTH_EXPORTING:
-        return _onnx_runtime(part, size)
+        with suppress(Exception):  # whatever an exporter meets in a backbone's code; PyTorch computes it too
+            return _onnx_runtime(part, size)
     return _pytorch(part, device)
 
 

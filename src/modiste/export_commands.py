@@ -25,7 +25,9 @@ def export(
     int8: Annotated[
         list[str] | None, typer.Option(help="Round to eight bits, calibrated on these photos: 32 at least.")
     ] = None,
-    max_loss: Annotated[float, typer.Option(min=0, help="mAP points, of 100, that --int8 may cost.")] = 0.3,
+    max_loss: Annotated[
+        float | None, typer.Option(min=0, help="mAP points, of 100, that --int8 may cost. Default: 0.3.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write a trained model as one ONNX file that carries everything, and needs no PyTorch.
@@ -53,14 +55,17 @@ def export(
         raise UsageError.expected(f"{card} to be a text", f"'{error}'", "a Markdown file") from error
     if output.suffix.lower() != ".onnx":
         raise UsageError.expected(f"{output} to end in .onnx", f"'{output.suffix}'", f"-o {output}.onnx")
+    if max_loss is not None and not int8:
+        raise UsageError.expected("--int8 PHOTOS beside --max-loss", "none", "adding it")
     compared = files(check) if check else None
-    rounding = Int8(files(int8), max_loss) if int8 else None
+    rounding = None if not int8 else Int8(files(int8)) if max_loss is None else Int8(files(int8), max_loss)
     with doing() as progress:
         written = make(run, output, views=views, words=words, photos=compared, int8=rounding, progress=progress)
     if as_json:
         left_out = ("labels", "decision", "card")
         facts = {key: value for key, value in written.exported.facts.items() if key not in left_out}
-        print_json({"file": str(output), "bytes": output.stat().st_size, **facts, "parity": written.parity._asdict()})
+        known = {"file": str(output), "bytes": output.stat().st_size, **facts, "parity": written.parity._asdict()}
+        print_json(known if written.rounded is None else {**known, "rounded": written.rounded.to_dict()})
     else:
         print_export(output, written)
 
@@ -81,12 +86,12 @@ def info(
 
         modiste info runs/coat --json
     """
-    from modiste.loading import BOXED
+    from modiste.loading import BOXED, boxed
     from modiste.model_info import model_info
     from modiste.terminal_models import print_model
 
     name = str(model or BOXED)
-    facts = model_info(name)
+    facts = model_info(model or boxed())
     if as_json:
         print_json({"model": name, **facts})
     else:

@@ -75,7 +75,7 @@ class Int8:
 
 
 class Written(NamedTuple):
-    """An exported file, how its float32 network agrees with the original, and what int8 costs and gains."""
+    """An exported file, how its float32 network agrees with the original, and what int8 costs and gains, if tried."""
 
     exported: Exported
     parity: Parity
@@ -110,8 +110,7 @@ def export(
         RunError: there is no trained model, its backbone can't be exported, or the file says something else.
         UsageError: the file exists, there are too few photos, or members of a blend see other squares.
     """
-    if path.exists():
-        raise UsageError.expected(f"{path} to be a new file", "one that exists", "another -o")
+    _refuse_existing(path)
     opened = open_model(folder, views, photos)
     progress("tracing the network", 0, 1)
     graph, facts = make_graph(opened), describe(opened.run, opened.original, words)
@@ -126,9 +125,15 @@ def export(
                 "another backbone",
             )
         rounded = None if int8 is None else _round(opened, graph, tags, facts, (int8, progress))
-        if rounded is not None and rounded.faster and rounded.close:
+        if rounded is not None and rounded.worth:
             exported = _reopened(temporary, rounded.graph, _rounded_facts(facts, rounded))
+        _refuse_existing(path)  # it may have come meanwhile
     return Written(replace(exported, path=path), parity, rounded)
+
+
+def _refuse_existing(path: Path) -> None:
+    if path.exists():
+        raise UsageError.expected(f"{path} to be a new file", "one that exists", "another -o")
 
 
 def _reopened(path: Path, graph: Any, facts: dict[str, Any]) -> Exported:
@@ -152,9 +157,9 @@ def _round(opened: Opened, graph: Any, tags: Predictor, facts: dict[str, Any], h
 
 
 def _rounded_facts(facts: dict[str, Any], rounded: Rounded) -> dict[str, Any]:
-    costs = [{**cost._asdict(), "lost": cost.lost} for cost in rounded.costs]
     card = facts["card"] + "\n" + int8_card(rounded)
-    return {**facts, "precision": "int8", "int8": {"kept": rounded.kept, "costs": costs}, "card": card}
+    known = {"kept": rounded.kept, "costs": [cost.to_dict() for cost in rounded.costs]}
+    return {**facts, "precision": "int8", "int8": known, "card": card}
 
 
 def open_model(folder: Path, views: Views | None, photos: Sequence[Path] | None) -> Opened:
@@ -265,7 +270,8 @@ def write_model(path: Path, proto: Any, facts: dict[str, Any]) -> None:
     """Write a graph with its metadata and their seal; `path` is a temporary file."""
     import onnx
 
-    onnx.helper.set_model_props(proto, {KEY: json.dumps(facts, ensure_ascii=False), SEAL: UNSEALED.decode()})
+    known = json.dumps(facts, ensure_ascii=False, allow_nan=False)
+    onnx.helper.set_model_props(proto, {KEY: known, SEAL: UNSEALED.decode()})
     path.write_bytes(seal(proto.SerializeToString()))
 
 

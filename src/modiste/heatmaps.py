@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from modiste.config import ImageConfig
-from modiste.errors import UsageError
+from modiste.errors import PhotoError, UsageError
 from modiste.listing import file_stem
-from modiste.predict import square
+from modiste.predict import BasePredictor, square
 from modiste.storage import make_folder, replacing
 from modiste.tag import Tagged
 
@@ -43,19 +42,21 @@ class Explainer:
     Photos of one name are told apart by a number: `coat.dress.jpg`, `coat-2.dress.jpg`.
 
     Raises:
+        UsageError: the network has no places.
         StorageError: the folder can't be made.
     """
 
-    def __init__(self, folder: Path, image: ImageConfig) -> None:
+    def __init__(self, folder: Path, predictor: BasePredictor) -> None:
+        if predictor.cells is None:
+            raise UsageError.expected("a network with a map of places, for --explain", "none", "a convolutional one")
         make_folder(folder)
-        self._folder, self._image = folder, image
+        self._folder, self._image = folder, predictor.image
         self._taken: set[str] = set()
 
     def watch(self, photos: Iterable[Tagged]) -> Iterator[Tagged]:
         """Pass photos on, each once its overlays are written.
 
         Raises:
-            UsageError: the network has no places.
             StorageError: an overlay can't be written.
         """
         for photo in photos:
@@ -65,9 +66,10 @@ class Explainer:
 
     def _explain(self, photo: Tagged) -> None:
         prediction, source = photo.prediction, photo.source
-        if prediction.cells is None:
-            raise UsageError.expected("a network with a map of places, for --explain", "none", "a convolutional one")
-        seen = square(source, self._image, name=photo.id)
+        try:
+            seen = square(source, self._image, name=photo.id)
+        except PhotoError:  # it has gone since it was tagged
+            return
         name = self._name(source.stem if isinstance(source, Path) else photo.id)
         for label in prediction.labels:
             with replacing(self._folder / f"{name}.{file_stem(label)}.jpg") as temporary:

@@ -23,6 +23,7 @@ from modiste.quantize import FEWEST, MOST, Quantizer
 
 _ROUNDS = 5  # in which both graphs are timed in turn
 _AT_ONCE = 8  # photos of a timed run, per core
+_GAIN = 0.97  # of float32's time: what takes more is not faster, as moments differ
 _MOST_JUDGED = 1000  # photos of a split that each tried graph is asked of
 
 
@@ -51,6 +52,10 @@ class Cost(NamedTuple):
         """mAP points, of 100."""
         return 100 * (self.map_before - self.map_after)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {**self._asdict(), "lost": self.lost}
+
 
 @dataclass(frozen=True, eq=False)
 class Rounded:
@@ -76,12 +81,30 @@ class Rounded:
     @property
     def faster(self) -> bool:
         """Whether int8 gains anything on this machine."""
-        return self.ms_after < self.ms_before
+        return self.kept < self.blocks and self.ms_after < _GAIN * self.ms_before
 
     @property
     def close(self) -> bool:
         """Whether it loses no more than it may."""
         return self.costs[0].lost <= self.most
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, without the graph."""
+        return {
+            "worth": self.worth,
+            "faster": self.faster,
+            "close": self.close,
+            "ms_before": self.ms_before,
+            "ms_after": self.ms_after,
+            "kept": self.kept,
+            "blocks": self.blocks,
+            "costs": [cost.to_dict() for cost in self.costs],
+        }
+
+    @property
+    def worth(self) -> bool:
+        """Whether the int8 graph is the one to keep."""
+        return self.faster and self.close
 
 
 class Judge:
@@ -89,15 +112,20 @@ class Judge:
 
     Args:
         split: its name.
-        part: labelled photos, some that can be read.
+        part: labelled photos.
         tags: the model in float32.
+
+    Raises:
+        UsageError: not one can be read, or no label is known to hold of one.
     """
 
     def __init__(self, split: str, part: Manifest, tags: Predictor) -> None:
         said = list(tags.raw(part.photos()))
         self._split = split
-        self._part = part.select(np.array([one.error is None for one in said]))
+        self._part = part.select(np.array([one.error is None for one in said], dtype=bool))
         self._before = np.array([one.probs for one in said if one.error is None])
+        if not (self._part.targets == 1).any():
+            raise UsageError.expected(f"{split} photos with labels", "none that can be read", "the run's own")
 
     def cost(self, tags: Predictor) -> Cost:
         """What `tags` says, against the float32 model."""
@@ -120,13 +148,17 @@ def judges(manifest: Manifest, tags: Predictor) -> list[Judge]:
     for split in ("val", "test"):
         if split in manifest.parts:
             part = manifest.part(split)
-            there = np.array([photo.is_file() for photo in part.photos()])
-            if there.any():
-                rows = np.flatnonzero(there)[:_MOST_JUDGED]
-                found.append(Judge(split, part.select(rows), tags))
+            there = np.flatnonzero([photo.is_file() for photo in part.photos()])
+            with suppress(UsageError):
+                found.append(Judge(split, part.select(there[evenly(len(there), _MOST_JUDGED)]), tags))
     if not found:
         raise UsageError.expected("labelled photos that tell what int8 costs", "none that are there", "the run's own")
     return found
+
+
+def evenly(count: int, most: int) -> np.ndarray:
+    """Positions of `most` of `count` things, or of all, from the first to the last: lists are sorted by class."""
+    return np.linspace(0, count - 1, min(count, most)).round().astype(int)
 
 
 def read_squares(photos: Sequence[Path], image: ImageConfig) -> np.ndarray:
@@ -136,10 +168,9 @@ def read_squares(photos: Sequence[Path], image: ImageConfig) -> np.ndarray:
         UsageError: fewer than FEWEST can be read.
     """
     squares: list[np.ndarray] = []
-    step = max(1, len(photos) // MOST)
-    for photo in photos[::step][:MOST]:
+    for k in evenly(len(photos), MOST):
         with suppress(PhotoError):
-            squares.append(load(photo, image.size, image.mode))
+            squares.append(load(photos[k], image.size, image.mode))
     if len(squares) < FEWEST:
         got = f"{len(squares)} that can be read"
         raise UsageError.expected(f"{FEWEST} photos or more for --int8", got, "photos like those to be tagged")

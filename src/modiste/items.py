@@ -24,6 +24,11 @@ class Url:
     address: str
 
 
+def printable(text: str) -> str:
+    """A path, or a sentence about one, as UTF-8 has it; file systems allow bytes that are none."""
+    return text.encode(errors="surrogateescape").decode(errors="replace")
+
+
 class Item(NamedTuple):
     """A photo to be tagged: what it is called, and a path, a file's bytes, a Url, or why it is none of them."""
 

@@ -132,7 +132,7 @@ def _check_settings(connection: sqlite3.Connection, path: Path, settings: dict[s
         connection.execute("INSERT INTO settings VALUES (?)", (json.dumps(settings),))
         return
     for key, value in json.loads(kept[0]).items():
-        if settings[key] != value:
+        if settings.get(key) != value:
             raise RunError.expected(
-                f"{path.parent} to go on with {key} {value}", settings[key], "what it was begun with, or another -o"
+                f"{path.parent} to go on with {key} {value}", settings.get(key), "what it was begun with, or another -o"
             )

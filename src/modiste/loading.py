@@ -21,13 +21,16 @@ if TYPE_CHECKING:  # need torch; a light install can import this module
 
 
 def load(
-    path: Path | str | Sequence[Path | str] = BOXED, *, views: Views | None = None, thresholds: str | None = None
+    path: Path | str | Sequence[Path | str] | None = None,
+    *,
+    views: Views | None = None,
+    thresholds: str | None = None,
 ) -> BasePredictor:
     """Open a model for tagging: `modiste.load("coat.onnx").predict("street.jpg").labels`.
 
     Args:
-        path: a run folder, a blend folder or an exported file; several make an ensemble of their mean. "garments" is
-            the model that comes with modiste.
+        path: a run folder, a blend folder or an exported file; several make an ensemble of their mean. None is the
+            model that comes with modiste, and "garments" too, where nothing else is called that.
         views: test-time augmentation; None takes the recipe's.
         thresholds: "fixed:0.5" (the paper's rule, on the network's own probabilities) or "top:3"; None takes what
             was tuned.
@@ -36,7 +39,7 @@ def load(
         RunError: there is no trained model, or the models of an ensemble speak of other labels.
         UsageError: no such thresholds, or an ensemble of models that were tuned each for itself.
     """
-    paths = [path] if isinstance(path, Path | str) else list(path)
+    paths = [path] if isinstance(path, Path | str) else [boxed()] if path is None else list(path)
     if not paths:
         raise UsageError.expected("a model", "none", "-m RUN")
     members = [_open(locate(one), views) for one in paths]
@@ -54,10 +57,14 @@ def _open(path: Path, views: Views | None) -> Predictor | Ensemble:
     return Exported.read(path).predictor(views)
 
 
+def boxed() -> Path:
+    """The model that comes with modiste."""
+    return Path(__file__).with_name(f"{BOXED}.onnx")
+
+
 def locate(path: Path | str) -> Path:
-    """Where a model is: the path itself, or the box for its name."""
-    boxed = str(path) == BOXED and not Path(path).exists()
-    return Path(__file__).with_name(f"{BOXED}.onnx") if boxed else Path(path)
+    """Where a model is: the path itself, or the box for its name where nothing else is called that."""
+    return boxed() if str(path) == BOXED and not Path(path).exists() else Path(path)
 
 
 def identity(path: Path) -> str:
@@ -124,7 +131,7 @@ def _shared(one: Decision, other: Decision) -> bool:
 
 def _ensemble(paths: Sequence[Path | str], members: Sequence[BasePredictor], thresholds: str | None) -> Ensemble:
     """The mean of several models."""
-    for name, member in zip(paths, members, strict=True):
+    for name, member in list(zip(paths, members, strict=True))[1:]:
         if member.labels.ids != members[0].labels.ids:
             got = f"{', '.join(member.labels.ids[:3])}..."
             raise RunError.expected(f"{name} to have the labels of {paths[0]}", got, "models of one label set")

@@ -41,7 +41,9 @@ class Tagger(nn.Module):
         for name in ("mean", "std"):
             values = torch.tensor(pretrained[name], dtype=torch.float32) * 255  # timm's are for [0, 1]
             self.register_buffer(name, values.view(3, 1, 1))
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # what convolutions like best
+        for parameter in self.parameters():
+            if parameter.ndim == 4:  # what convolutions like best
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         self.unlock("all")
 
     @classmethod

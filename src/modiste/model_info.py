@@ -26,16 +26,17 @@ def model_info(model: Path | str) -> dict[str, Any]:
     """
     tags: BasePredictor
     path = locate(model)
-    if path.is_file() and path.suffix.lower() == ".onnx":
+    if path.suffix.lower() == ".onnx" and not path.is_dir():
         from modiste.runtime import Exported
 
         exported = Exported.read(path)
         facts, tags, size = dict(exported.facts), exported.predictor(), path.stat().st_size
     else:
-        from modiste.exporting import describe
         from modiste.loading import open_run, predictor
 
-        run = open_run(path)
+        run = open_run(path)  # before anything needs torch: the path may be mistyped
+        from modiste.exporting import describe
+
         tags = predictor(run)
         facts = describe(run, tags)
         size = sum(file.stat().st_size for file in path.rglob("model.safetensors"))

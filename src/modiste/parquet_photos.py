@@ -13,6 +13,7 @@ from modiste.items import Item, Load, Source
 from modiste.roles import ROLES
 
 _BYTES = ("bytes", "jpg", "jpeg", "png", "webp")  # names of columns that hold files, beside those of ROLES["path"]
+_IDS = ("id", "name", "url")  # columns that say what a photo is called, the best first; modiste fetch writes a name
 
 
 def bytes_column(path: Path, asked: str | None) -> tuple[str, pl.Expr, pl.Expr] | None:
@@ -39,8 +40,9 @@ def photos_of(path: Path, name: str, content: pl.Expr, place: pl.Expr) -> Source
     """A Parquet file of photos; a part reads its own rows."""
     rows = pl.scan_parquet(path, glob=False)
     schema = rows.collect_schema()
-    ids = [one for one, kind in schema.items() if one.lower() == "id" and (kind == pl.String or kind.is_integer())]
-    id_ = pl.col(ids[0]).cast(pl.String) if ids else pl.lit(None, pl.String)
+    named = {one.lower(): one for one, kind in schema.items() if kind == pl.String or kind.is_integer()}
+    ids = [named[one] for one in _IDS if one in named]
+    id_ = pl.coalesce(pl.col(one).cast(pl.String) for one in ids) if ids else pl.lit(None, pl.String)
     wanted = rows.select(id_.alias("id"), place.alias("path"), content.alias("bytes"))
 
     def collected(frame: pl.LazyFrame) -> pl.DataFrame:
@@ -56,7 +58,7 @@ def photos_of(path: Path, name: str, content: pl.Expr, place: pl.Expr) -> Source
             if data is None:
                 error = PhotoError.expected(f"row {number} of {path} to hold a photo", "a blank", "filling it in")
                 source = path.parent / where if where else error
-            yield Item(called or where or f"row {number}", source)
+            yield Item(called or where or f"{path}, row {number}", source)
 
     count = int(collected(rows.select(pl.len())).item())
 

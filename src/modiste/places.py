@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from modiste.model import Tagger, normalise
 from modiste.prediction import Cells
 
+_ASTRAY = 0.1  # of the stride: what is measured may differ by so much
 _FAINT = 0.1  # of the largest: gradients below are what gates and attention bring from everywhere
 
 
@@ -46,9 +47,25 @@ def find_cells(model: Tagger, size: int) -> Cells | None:
         count = len(places)
         first, last = count // 4, count - 1 - count // 4  # neither is at the border, where padding lies
         one, two = (_middle(places[place, place], photo) for place in (first, last))
-    stride = round((two - one) / (last - first)) if last > first else size
-    start = (one + two) / 2 - stride * (first + last) / 2
+    stride, start = _line(backbone, size, count, (one, two))
     return Cells(size, tuple((start + stride * k + 0.5) / size for k in range(count)))
+
+
+def _line(backbone: Any, size: int, count: int, middles: tuple[float, float]) -> tuple[float, float]:
+    """How far cells lie apart, in pixels, and where the first one's centre is.
+
+    The stride is what timm says, as the measured one is a pixel off in deep networks. Where the measured one is no
+    stride at all, as attention mixes all places, cells are an even split.
+    """
+    first, last = count // 4, count - 1 - count // 4
+    if first == last:
+        return size, middles[0] - size * first
+    stride = getattr(backbone, "feature_info", None) and backbone.feature_info[-1].get("reduction")
+    stride = float(stride or size / count)
+    one, two = middles
+    if not abs((two - one) / (last - first) - stride) <= _ASTRAY * stride:  # nan is none
+        return size / count, (size / count - 1) / 2
+    return stride, (one + two) / 2 - stride * (first + last) / 2
 
 
 def _keep_middle(convolution: nn.Conv2d, generator: torch.Generator) -> None:

@@ -14,8 +14,8 @@ from functools import partial
 from itertools import chain, groupby
 from pathlib import Path
 
-from modiste.errors import UsageError
-from modiste.items import PHOTO_SUFFIXES, Item, Load, Source, batches
+from modiste.errors import RunError, UsageError
+from modiste.items import PHOTO_SUFFIXES, Item, Load, Source, batches, printable
 from modiste.storage import replacing
 
 TABLES = frozenset({".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".txt"})
@@ -38,11 +38,11 @@ class Stock:
         (Parquet) bytes; a path that isn't there gives way to a URL.
 
         Raises:
-            UsageError: an argument names nothing.
+            UsageError: an argument names nothing, or a table that isn't there.
             ManifestError: a table can't be read, or names no photos.
         """
         sources: list[Source] = []
-        for table, group in grouped(arguments):
+        for table, group in grouped(named(arguments)):
             if table:
                 from modiste.table_photos import photos_in  # with Polars: a tenth of the time that one photo takes
 
@@ -67,6 +67,24 @@ class Stock:
     def items(self) -> Iterator[Item]:
         """All photos."""
         return chain.from_iterable(load() for load in self.parts(1000))
+
+
+def named(arguments: Iterable[str]) -> list[str]:
+    """The arguments, and in place of a pattern of tables the tables that it matches.
+
+    Raises:
+        UsageError: a table isn't there.
+    """
+    every: list[str] = []
+    for argument in arguments:
+        if Path(argument).suffix.lower() not in TABLES or os.path.exists(argument):  # noqa: PTH110
+            every.append(argument)
+            continue
+        tables = sorted(glob.glob(argument, recursive=True)) if glob.has_magic(argument) else []  # noqa: PTH207
+        if not tables:
+            raise UsageError.expected(f"a table of photos at '{argument}'", "no such file", "another path")
+        every += tables
+    return every
 
 
 def grouped(arguments: Sequence[str]) -> Iterator[tuple[bool, list[str]]]:
@@ -112,20 +130,24 @@ def _listed(path: Path) -> Source:
 
     def parts(size: int) -> Iterator[Load]:
         with path.open(encoding="utf-8") as lines:
-            for chunk in batches(map(json.loads, lines), size):
-                yield partial(iter, [Item(_printable(name), Path(place)) for name, place in chunk])
+            for chunk in batches(lines, size):
+                yield partial(iter, list(map(_found_before, chunk)))
 
     return Source(partial(estimate, path), parts)
 
 
-def _printable(name: str) -> str:
-    """A name as UTF-8 has it; file systems allow bytes that are none."""
-    return name.encode(errors="surrogateescape").decode(errors="replace")
+def _found_before(line: str) -> Item:
+    try:
+        name, place = json.loads(line)
+    except (ValueError, TypeError) as error:
+        want = "each line of found-*.jsonl to be as it was written"
+        raise RunError.expected(want, f"'{line.strip()[:80]}'", "another -o") from error
+    return Item(printable(name), Path(place))
 
 
 def _files(arguments: Sequence[str]) -> Source:
     def parts(size: int) -> Iterator[Load]:
-        for chunk in batches((Item(_printable(str(path)), path) for path in _found(arguments)), size):
+        for chunk in batches((Item(printable(str(path)), path) for path in _found(arguments)), size):
             yield partial(iter, chunk)
 
     if len(arguments) < 1000:  # a pattern or folder without photos is told before a model is opened

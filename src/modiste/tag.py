@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TextIO
 import numpy as np
 
 from modiste.errors import UsageError
-from modiste.items import Item, Url
+from modiste.items import Item, Url, printable
 from modiste.labels import LabelSet
 from modiste.predict import BYTES, BasePredictor, Source
 from modiste.prediction import Prediction
@@ -49,7 +49,8 @@ def tagged(items: Iterable[Item], predictor: BasePredictor) -> Iterator[Tagged]:
     for prediction in predictor.stream(sources()):
         id_, source = waiting.popleft()
         if prediction.error is not None:
-            prediction = replace(prediction, error=prediction.error.replace(f"'{BYTES}'", f"'{id_}'"))  # noqa: PLW2901
+            error = printable(prediction.error.replace(f"'{BYTES}'", f"'{id_}'"))
+            prediction = replace(prediction, error=error)  # noqa: PLW2901
         yield Tagged(id_, source, prediction)
 
 
@@ -68,7 +69,8 @@ def choose_format(asked: Format | None, path: Path | None) -> Format:
     """
     known = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".txt": "text"}
     if asked is None and path is not None and path.suffix.lower() not in known:
-        raise UsageError.expected(f"{path} to end in {', '.join(known)}", f"'{path.suffix}'", "--format csv")
+        fix = "--format csv, or a folder without a dot in its name"
+        raise UsageError.expected(f"{path} to end in {', '.join(known)}", f"'{path.suffix}'", fix)
     kind: Format = asked or ("text" if path is None else known[path.suffix.lower()])  # type: ignore[assignment]
     if kind == "parquet" and path is None:
         raise UsageError.expected("-o FILE for Parquet", "none", "-o tags.parquet")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -61,13 +62,14 @@ def tag(
         modiste tag test.txt --root photos -m runs/paper -o submission.txt --format jd
     """
     from modiste.fetch_config import FetchConfig
-    from modiste.loading import BOXED, load
+    from modiste.loading import BOXED, boxed, load
     from modiste.remote import fetched
     from modiste.stock import Stock
 
     if as_json and (kind or output):
         raise UsageError.expected("--json alone", "-o or --format beside it", "-o tags.jsonl without --json")
-    models = model or [Path(BOXED)]
+    _check_options(photos, explain, given=image_column or root)
+    models = model or [boxed()]
     fetch = partial(fetched, config=FetchConfig(allow_private=allow_private))
     if output is not None and not output.suffix and kind is None:
         if explain is not None:
@@ -76,10 +78,25 @@ def tag(
         _fill(output, photos, predictor, (models, thresholds, shard), (image_column, root), fetch)
         return
     if shard is not None:
-        raise UsageError.expected("a folder as -o for --shard", "none" if output is None else output, "-o tags")
+        got = "none" if output is None else f"{output} in one file"
+        raise UsageError.expected("a folder as -o for --shard", got, "-o tags, without --format")
     stock = Stock.of(photos, image_column=image_column, root=root)
-    names = [str(one) for one in models] if as_json else None
+    names = [str(one) for one in model or (BOXED,)] if as_json else None
     _write(stock, load(models, views=views, thresholds=thresholds), output, (kind, explain), fetch, as_json=names)
+
+
+def _check_options(photos: list[str], explain: Path | None, *, given: str | None) -> None:
+    """Refuse what would be of no effect, or would tag its own heatmaps."""
+    from modiste.stock import is_table, named
+
+    if given is not None and not any(is_table(Path(argument)) for argument in named(photos)):
+        fix = "leaving out --image-column and --root"
+        raise UsageError.expected(f"a table of photos that '{given}' is about", "none", fix)
+    if explain is not None:
+        for folder in filter(os.path.isdir, photos):
+            if explain.resolve().is_relative_to(Path(folder).resolve()):
+                want = f"--explain to be outside {folder}, whose photos are tagged"
+                raise UsageError.expected(want, explain, "another folder")
 
 
 def _write(
@@ -103,7 +120,7 @@ def _write(
         if explain is not None:
             from modiste.heatmaps import Explainer
 
-            said = Explainer(explain, predictor.image).watch(said)
+            said = Explainer(explain, predictor).watch(said)
         if as_json is None:
             count, errors = write_tags(output, chosen, said, predictor.labels)
         else:
