@@ -24,7 +24,8 @@ def boxed():
 def test_it_tags_without_a_model_torch_or_network(tmp_path):
     Image.fromarray(np.full((40, 30, 3), 90, np.uint8)).save(tmp_path / "a.jpg")
     code = (
-        "import sys, modiste; from modiste.cli import main\n"
+        "import socket, sys, modiste; from modiste.cli import main\n"
+        "socket.socket.connect = socket.getaddrinfo = None\n"
         f"sys.argv = ['modiste', 'tag', {str(tmp_path / 'a.jpg')!r}, '--json']\n"
         "try: main()\n"
         "except SystemExit as stop: assert not stop.code\n"

@@ -256,8 +256,9 @@ def test_as_few_blocks_stay_in_float32_as_the_loss_allows(most, kept, trained, m
 
 def test_a_loss_that_stays_too_large_is_told(monkeypatch):
     monkeypatch.setattr(int8, "_times", lambda *_: (2.0, 1.0))
-    monkeypatch.setattr(Fake, "cost", lambda self, kept: Cost("val", 10, 0.5, float("nan"), 0, 100, 0.0))
-    assert not round_off(Fake(), [Fake()], 0.3, lambda graph: graph, None).close
+    monkeypatch.setattr(Fake, "cost", lambda self, kept: Cost("val", 10, 0.5, 0.4, 0, 100, 0.0))
+    found = round_off(Fake(), [Fake()], 0.3, lambda graph: graph, None)
+    assert (found.kept, found.close, found.worth) == (4, False, False)
 
 
 def test_an_int8_file_tells_what_it_lost(trained, drawn, tmp_path, modiste, monkeypatch):
