@@ -121,7 +121,7 @@ def test_globs_folders_files_and_manifests_name_the_same_photos(drawn):
         (["PHOTO", "-m", "RUN", "--format", "parquet"], "-o FILE for Parquet"),
         (["PHOTO", "-m", "RUN", "--root", "elsewhere"], "a table of photos that 'elsewhere' is about"),
         (["FOLDER", "-m", "RUN", "--explain", "FOLDER/why"], "--explain to be outside"),
-        (["PHOTO", "-m", "RUN", "--shard", "1/2", "-o", "tags.csv"], "tags.csv in one file"),
+        (["PHOTO", "-m", "RUN", "--shard", "1/2", "-o", "tags.csv"], "-o for --shard, but got tags.csv"),
     ],
 )
 def test_wrong_use_is_one_sentence(arguments, words, trained, photos):

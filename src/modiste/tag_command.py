@@ -36,9 +36,7 @@ def tag(
     ] = None,
     views: Views = None,
     thresholds: Thresholds = None,
-    shard: Annotated[
-        str | None, typer.Option(help="Of a folder: 3/16 does the third of 16 shares of the work.")
-    ] = None,
+    shard: Annotated[str | None, typer.Option(help="Of a folder: 3/16 does the third of 16 shares.")] = None,
     image_column: ImageColumn = None,
     root: Root = None,
     allow_private: AllowPrivate = False,
@@ -78,8 +76,7 @@ def tag(
         _fill(output, photos, predictor, (models, thresholds, shard), (image_column, root), fetch)
         return
     if shard is not None:
-        got = "none" if output is None else f"{output} in one file"
-        raise UsageError.expected("a folder as -o for --shard", got, "-o tags, without --format")
+        raise UsageError.expected("a folder as -o for --shard", output or "none", "-o tags, without --format")
     stock = Stock.of(photos, image_column=image_column, root=root)
     names = [str(one) for one in model or (BOXED,)] if as_json else None
     _write(stock, load(models, views=views, thresholds=thresholds), output, (kind, explain), fetch, as_json=names)
