@@ -118,8 +118,12 @@ class Job:
         root, arguments = root and str(Path(root).absolute()), named(arguments)
         given = {"photos": _photos(arguments), "image_column": image_column, "root": root, "model": model}
         groups = list(grouped(arguments))
-        if not (folder / JOB).is_file():  # else it knows its files, which may be gone
-            Stock.of(arguments, image_column=image_column, root=root)
+        begun = (folder / JOB).is_file()  # then it knows its files, which may be gone
+        stocks = {
+            k: Stock.of(group, image_column=image_column, root=root)
+            for k, (table, group) in enumerate(groups)
+            if table or not begun
+        }
         make_folder(folder)
         if _foreign(folder):
             raise RunError.expected(f"{folder} to be a new folder or a job's", "another one", "another -o")
@@ -131,9 +135,8 @@ class Job:
                 write_text(folder / JOB, json.dumps({**given, "size": size}, indent=1) + "\n")
         size = _same(folder, given)
         sources: list[Source] = []
-        for k, (table, group) in enumerate(groups):
-            path = folder / f"found-{k}.jsonl"
-            sources += (Stock.of(group, image_column=image_column, root=root) if table else Stock.found(path)).sources
+        for k, (table, _) in enumerate(groups):
+            sources += (stocks[k] if table else Stock.found(folder / f"found-{k}.jsonl")).sources
         return cls(folder, Stock(sources), size)
 
     def run(

@@ -188,6 +188,11 @@ class Recipe(Frozen):
             _assign(data, key.strip(), _value(text.strip()))
         return self.from_dict(data)
 
+    @property
+    def epochs(self) -> int:
+        """Epochs of all stages together."""
+        return sum(stage.epochs for stage in self.stages)
+
     def to_toml(self) -> str:
         """The recipe as TOML, every value written out; `read` gives the same recipe back."""
         data = self.model_dump(mode="json", exclude_none=True)

@@ -58,7 +58,7 @@ def export(
     if max_loss is not None and not int8:
         raise UsageError.expected("--int8 PHOTOS beside --max-loss", "none", "adding it")
     compared = files(check) if check else None
-    rounding = None if not int8 else Int8(files(int8)) if max_loss is None else Int8(files(int8), max_loss)
+    rounding = Int8(files(int8), Int8.most if max_loss is None else max_loss) if int8 else None
     with doing() as progress:
         written = make(run, output, views=views, words=words, photos=compared, int8=rounding, progress=progress)
     if as_json:

@@ -131,7 +131,7 @@ def _shared(one: Decision, other: Decision) -> bool:
 
 def _ensemble(paths: Sequence[Path | str], members: Sequence[BasePredictor], thresholds: str | None) -> Ensemble:
     """The mean of several models."""
-    for name, member in list(zip(paths, members, strict=True))[1:]:
+    for name, member in zip(paths[1:], members[1:], strict=True):
         if member.labels.ids != members[0].labels.ids:
             got = f"{', '.join(member.labels.ids[:3])}..."
             raise RunError.expected(f"{name} to have the labels of {paths[0]}", got, "models of one label set")

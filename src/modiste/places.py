@@ -46,23 +46,23 @@ def find_cells(model: Tagger, size: int) -> Cells | None:
         places = grid[0] if getattr(backbone, "output_fmt", "NCHW") == "NHWC" else grid[0].permute(1, 2, 0)
         count = len(places)
         first, last = count // 4, count - 1 - count // 4  # neither is at the border, where padding lies
-        one, two = (_middle(places[place, place], photo) for place in (first, last))
-    stride, start = _line(backbone, size, count, (one, two))
+        measured = {place: _middle(places[place, place], photo) for place in (first, last)}
+    stride, start = _line(backbone, size, count, measured)
     return Cells(size, tuple((start + stride * k + 0.5) / size for k in range(count)))
 
 
-def _line(backbone: Any, size: int, count: int, middles: tuple[float, float]) -> tuple[float, float]:
+def _line(backbone: Any, size: int, count: int, measured: dict[int, float]) -> tuple[float, float]:
     """How far cells lie apart, in pixels, and where the first one's centre is.
 
     The stride is what timm says, as the measured one is a pixel off in deep networks. Where the measured one is no
     stride at all, as attention mixes all places, cells are an even split.
     """
-    first, last = count // 4, count - 1 - count // 4
-    if first == last:
-        return size, middles[0] - size * first
+    if len(measured) == 1:
+        ((place, middle),) = measured.items()
+        return size, middle - size * place
     stride = getattr(backbone, "feature_info", None) and backbone.feature_info[-1].get("reduction")
     stride = float(stride or size / count)
-    one, two = middles
+    (first, one), (last, two) = measured.items()
     if not abs((two - one) / (last - first) - stride) <= _ASTRAY * stride:  # nan is none
         return size / count, (size / count - 1) / 2
     return stride, (one + two) / 2 - stride * (first + last) / 2

@@ -89,7 +89,7 @@ def resume(folder: Path, *, fabric: Fabric | None = None, monitor: Monitor | Non
 
 
 def _finished(run: Run) -> bool:
-    whole = run.epochs() >= sum(stage.epochs for stage in run.recipe.stages)
+    whole = run.epochs() >= run.recipe.epochs
     return whole and not run.unfinished() and (run.folder / "model.safetensors").is_file()
 
 
@@ -109,16 +109,16 @@ def _continued(fabric: Fabric, run: Run, monitor: Monitor | None) -> Job:
             job.average.load_state_dict(checkpoint["average"])
         job.optimizer_state = checkpoint["optimizer"]
         fabric.strategy.precision.load_state_dict(checkpoint["precision"])
-        epochs = sum(stage.epochs for stage in run.recipe.stages)
-        if len(job.at.history) > epochs:
-            raise RunError.expected(f"{run.folder} to have {epochs} epochs at most", len(job.at.history), "a new run")
+        most = run.recipe.epochs
+        if len(job.at.history) > most:
+            raise RunError.expected(f"{run.folder} to have {most} epochs at most", len(job.at.history), "a new run")
     return job
 
 
 def _run(job: Job) -> Run:
     steps = steps_an_epoch(len(job.parts["train"]), job.recipe.train.batch_size)
     done = len(job.at.history)
-    epochs = sum(stage.epochs for stage in job.recipe.stages)
+    epochs = job.recipe.epochs
     job.monitor.start(epochs, epochs * steps, done * steps + job.at.step)
     try:
         while job.at.stage < len(job.recipe.stages):
