@@ -25,14 +25,14 @@ from inference import DATA, LABELS, PEERS, make_network, real_photos
 from measuring import measured
 
 from modiste.config import ImageConfig
-from modiste.decision import Decision
-from modiste.exporting import write_model
-from modiste.images import load
+from modiste.data.images import read_square
+from modiste.decisions.decision import Decision
+from modiste.exporting.export import write_model
+from modiste.exporting.quantize import Quantizer
+from modiste.inference.onnx import FORMAT, Exported
 from modiste.labels import LabelSet
-from modiste.model import Network
-from modiste.onnx_graph import to_onnx
-from modiste.quantize import Quantizer
-from modiste.runtime import FORMAT, Exported
+from modiste.models.onnx import to_onnx
+from modiste.models.tagger import Network
 
 PHOTOS, MANY, FEW = 5000, 50_000, 500
 
@@ -72,7 +72,9 @@ def tagging(folder: Path, model: Path, count: int) -> dict[str, float]:
 def engine_rate(model: Path, size: int) -> float:
     """Photos a second of the engine alone, on ready arrays."""
     predictor = Exported.read(model).predictor()
-    photos = np.stack([load(path, size, "stretch") for path in sorted((DATA / "data/clothing").rglob("*.jpg"))[:256]])
+    photos = np.stack(
+        [read_square(path, size, "stretch") for path in sorted((DATA / "data/clothing").rglob("*.jpg"))[:256]]
+    )
     batches = [photos[k : k + predictor.batch_size] for k in range(0, len(photos), predictor.batch_size)]
     predictor.ask(batches[0])
     began, done = time.perf_counter(), 0

@@ -20,26 +20,27 @@ from PIL import Image
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
-from modiste import images
-from modiste.blending import Blend, fit_stack, fit_weights
-from modiste.blending import cross_fit as cross_fit_blend
-from modiste.bootstrap import Predicted, interval, replicate
-from modiste.bundle import Run
+from modiste.cli.progress import TerminalMonitor
 from modiste.config import DecideConfig, Recipe
-from modiste.deciding import cross_fit, fit_decision, make_folds
-from modiste.decision import Decision
-from modiste.evaluation import evaluate
-from modiste.evenness import group_numbers
-from modiste.label_mix import estimate_mix
-from modiste.manifest import Manifest
-from modiste.metrics import mean_log_loss, score
-from modiste.predictions import Predictions, predicted
-from modiste.reliability import mean_calibration_error
-from modiste.report import report_evaluation
-from modiste.sweep import best_fbeta, each_label
-from modiste.terminal import TerminalMonitor
-from modiste.training import resume, train
-from modiste.tuning import tune
+from modiste.data import images
+from modiste.data.groups import group_numbers
+from modiste.data.manifest import Manifest
+from modiste.decisions.blend import Blend
+from modiste.decisions.decision import Decision
+from modiste.decisions.fit import cross_fit_decision, fit_decision, make_folds
+from modiste.decisions.fit_blend import cross_fit_blend, fit_stack, fit_weights
+from modiste.decisions.label_shift import estimate_label_shift
+from modiste.evaluation.evaluate import evaluate
+from modiste.evaluation.report import report_evaluation
+from modiste.evaluation.tune import tune
+from modiste.metrics.bootstrap import interval, replicate
+from modiste.metrics.calibration_error import mean_calibration_error
+from modiste.metrics.scores import mean_log_loss, score
+from modiste.metrics.sweep import best_fbeta, each_label
+from modiste.prediction import Decided
+from modiste.runs.predictions import Predictions, predicted
+from modiste.runs.run import Run
+from modiste.training.loop import resume, train
 
 DATA = Path(os.environ.get("MODISTE_DATA", Path(__file__).parents[2] / "shared"))
 NEAR = 4  # bits of 64
@@ -47,7 +48,7 @@ NEAR = 4  # bits of 64
 
 def difference_hash(path: Path) -> np.ndarray:
     """64 bits: whether each of 8 x 8 places is brighter than its left neighbour."""
-    grey = Image.fromarray(images.read(path, target=64)).convert("L").resize((9, 8), Image.Resampling.BILINEAR)
+    grey = Image.fromarray(images.read_photo(path, target=64)).convert("L").resize((9, 8), Image.Resampling.BILINEAR)
     values = np.asarray(grey, dtype=int)
     return (values[:, 1:] > values[:, :-1]).ravel()
 
@@ -92,13 +93,13 @@ def make_run(folder: Path, seed: int) -> None:
     train(recipe, Manifest.read(table, recipe.data), folder, monitor=TerminalMonitor())
 
 
-def f2(part: Manifest, said: Predicted) -> float:
-    return score(part.targets, *said, part.labels).macro.f2
+def f2(part: Manifest, said: Decided) -> float:
+    return score(part.targets, *said, part.label_set).macro.f2
 
 
-def row(name: str, part: Manifest, outside: Predicted, inside: Predicted) -> str:
+def row(name: str, part: Manifest, outside: Decided, inside: Decided) -> str:
     """A line of the table of decisions: cross-fitted with its interval, in sample, and the optimism of that."""
-    draws = replicate(part.targets, *outside, part.labels, groups=group_numbers(part))
+    draws = replicate(part.targets, *outside, part.label_set, groups=group_numbers(part))
     honest, flattering = f2(part, outside), f2(part, inside)
     low, high = interval(draws["macro.f2"])
     return f"| {name} | {honest:.3f} | {low:.3f} to {high:.3f} | {flattering:.3f} | {flattering - honest:+.3f} |"
@@ -106,14 +107,14 @@ def row(name: str, part: Manifest, outside: Predicted, inside: Predicted) -> str
 
 def decisions(said: list[Predictions]) -> None:
     """Macro F2 of each way to decide, cross-fitted on the test part, in-sample beside it."""
-    part, labels, raws = said[0].part, said[0].part.labels, np.stack([one.raw for one in said])
+    part, labels, raws = said[0].part, said[0].part.label_set, np.stack([one.raw for one in said])
     folds = make_folds(part.targets, group_numbers(part), 5)
     print("\n| decision | macro F2, cross-fitted | 95 % interval | in sample | optimism |\n|---|---|---|---|---|")
     plain = Decision.untuned("fixed:0.5", labels).apply(raws[0], labels)
     print(row("above 0.5 (the paper)", part, plain, plain))
-    careless = Predicted(raws[0], np.zeros(part.targets.shape, np.int8))
+    careless = Decided(raws[0], np.zeros(part.targets.shape, np.int8))
     best = each_label(lambda one: best_fbeta(one, 2).threshold, part.targets, raws[0])
-    inside = Predicted(raws[0], (raws[0] > np.array(best, np.float32)).astype(np.int8))
+    inside = Decided(raws[0], (raws[0] > np.array(best, np.float32)).astype(np.int8))
     for fold in range(5):
         others = each_label(
             lambda one: best_fbeta(one, 2).threshold, part.targets[folds != fold], raws[0][folds != fold]
@@ -134,14 +135,14 @@ def decisions(said: list[Predictions]) -> None:
         choices[f"blended: {method}, calibrated, tuned"] = ("auto", outside, blend.apply(raws))
     for name, (calibration, outside, inside_probs) in choices.items():
         config = DecideConfig(policy="fbeta:2", calibration=calibration)
-        honest = cross_fit(config, part.targets, outside, folds, labels)
+        honest = cross_fit_decision(config, part.targets, outside, folds, labels)
         fitted = fit_decision(config, part.targets, inside_probs, folds, labels).decision
         print(row(name, part, honest, fitted.apply(inside_probs, labels)), flush=True)
 
 
 def calibration(val: Predictions, test: Predictions) -> None:
     """Calibration error on the test part, before and after calibration on the validation part and across folds."""
-    part, labels = test.part, test.part.labels
+    part, labels = test.part, test.part.label_set
     print("\n| test probabilities | calibration error | log loss |\n|---|---|---|")
     config = DecideConfig(policy="fbeta:2", calibration="auto")
     folds = [make_folds(one.part.targets, group_numbers(one.part), 5) for one in (val, test)]
@@ -149,7 +150,9 @@ def calibration(val: Predictions, test: Predictions) -> None:
     rows = {
         "the network's own": test.raw,
         f"calibrated on {len(val.part)} validation photos": fitted.apply(test.raw, labels).probs,
-        f"calibrated across folds of {len(part)}": cross_fit(config, part.targets, test.raw, folds[1], labels).probs,
+        f"calibrated across folds of {len(part)}": cross_fit_decision(
+            config, part.targets, test.raw, folds[1], labels
+        ).probs,
     }
     for name, probs in rows.items():
         print(
@@ -163,7 +166,7 @@ def shifted(test: Predictions) -> None:
     Half of the test photos tune; the other half are drawn so that the odds of one tag change, photos with it and
     without it staying what they are. Each common tag, both ways, ten halves.
     """
-    part, labels = test.part, test.part.labels
+    part, labels = test.part, test.part.label_set
     rng = np.random.default_rng(0)
     config = DecideConfig(policy="fbeta:2", calibration="platt")
     lines = []
@@ -178,7 +181,7 @@ def shifted(test: Predictions) -> None:
                 weight = np.where(other.targets[:, k] == 1, turn, 1.0)
                 drawn = rng.choice(len(other), 400, p=weight / weight.sum())
                 target, raw = other.targets[drawn], test.raw[~half][drawn]
-                estimated = estimate_mix(plain.apply(raw, labels).probs, shares, labels)
+                estimated = estimate_label_shift(plain.apply(raw, labels).probs, shares, labels)
                 corrected = fit_decision(config, tuned.targets, test.raw[half], folds, labels, here=estimated).decision
                 one, two = plain.apply(raw, labels), corrected.apply(raw, labels)
                 true = (target == 1).mean(axis=0)

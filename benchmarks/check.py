@@ -30,13 +30,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from modiste import images
-from modiste.audit import audit
+from modiste.audit.findings import audit
+from modiste.audit.near_duplicates import NearDuplicates, find_near_duplicates
+from modiste.audit.split_balance import label_spread, measure_balance
+from modiste.audit.thumbnails import Thumbnails, make_thumbnails
 from modiste.config import DataConfig
-from modiste.evenness import evenness, group_numbers, label_spread
-from modiste.fingerprints import Fingerprints, fingerprint
-from modiste.manifest import Manifest
-from modiste.neighbours import Alike, find_alike
+from modiste.data import images
+from modiste.data.groups import group_numbers
+from modiste.data.manifest import Manifest
 
 DATA = Path(os.environ.get("MODISTE_DATA", Path(__file__).parents[2] / "shared"))
 CLOTHING = DATA / "data" / "clothing" / "labels.csv"
@@ -90,7 +91,7 @@ EDITS: dict[str, Callable[[Image.Image, np.random.Generator], bytes]] = {
 def plant(job: tuple[int, Path, Path, int]) -> list[tuple[str, int, str]]:
     """Write the first edits of one photo -> (path, number of the original, kind)."""
     k, path, folder, count = job
-    picture, draw = Image.fromarray(images.read(path)), np.random.default_rng(k)
+    picture, draw = Image.fromarray(images.read_photo(path)), np.random.default_rng(k)
     rows = [(str(path), k, "original")]
     for n, (kind, edit) in enumerate(EDITS.items()):
         if n < count:
@@ -122,9 +123,9 @@ def table(head: list[str], rows: list[list]) -> None:
     print("\n" + "\n".join("| " + " | ".join(map(str, row)) + " |" for row in [head, ["---"] * len(head), *rows]))
 
 
-def look(paths: list[Path], kept: Path) -> tuple[Fingerprints, Alike]:
-    prints = fingerprint(paths, kept, workers=WORKERS)
-    return prints, find_alike(prints, paths, kept, workers=WORKERS)
+def look(paths: list[Path], kept: Path) -> tuple[Thumbnails, NearDuplicates]:
+    prints = make_thumbnails(paths, kept, workers=WORKERS)
+    return prints, find_near_duplicates(prints, paths, kept, workers=WORKERS)
 
 
 def found(folder: Path) -> None:
@@ -164,9 +165,9 @@ def planted(folder: Path) -> None:
     again, _ = run_check(folder / "planted" / "planted.csv", report)
     paths, original = [Path(path) for path, _, _ in rows], np.array([k for _, k, _ in rows])
     kind = np.array([name for _, _, name in rows])
-    prints = fingerprint(paths, report, workers=WORKERS)
+    prints = make_thumbnails(paths, report, workers=WORKERS)
     begin = time.perf_counter()
-    alike = find_alike(prints, paths, report, workers=WORKERS)
+    alike = find_near_duplicates(prints, paths, report, workers=WORKERS)
     search = time.perf_counter() - begin
     table(
         ["photos", "first check, s", "of it search, s", "second check, s", "peak memory, GB", "crowded photos"],
@@ -180,7 +181,7 @@ def planted(folder: Path) -> None:
         clusters = alike.any if name == "mirrored" else alike.near
         together = (clusters[those] == clusters[sources[those]]).mean()
         some = np.concatenate([np.flatnonzero(kind == "original"), those])
-        lone = find_alike(select(prints, some), [paths[k] for k in some], report, workers=WORKERS)
+        lone = find_near_duplicates(select(prints, some), [paths[k] for k in some], report, workers=WORKERS)
         clusters = lone.any if name == "mirrored" else lone.near
         place = {k: at for at, k in enumerate(some.tolist())}
         alone = np.mean([clusters[place[k]] == clusters[place[sources[k]]] for k in those.tolist()])
@@ -190,11 +191,11 @@ def planted(folder: Path) -> None:
     wrong_pairs(original, kind, alike, report, paths)
 
 
-def select(prints: Fingerprints, some: np.ndarray) -> Fingerprints:
-    return Fingerprints(prints.there[some], prints.sizes[some], prints.spreads[some], prints.thumbnails[some], {})
+def select(prints: Thumbnails, some: np.ndarray) -> Thumbnails:
+    return Thumbnails(prints.there[some], prints.sizes[some], prints.spreads[some], prints.thumbnails[some], {})
 
 
-def wrong_pairs(original: np.ndarray, kind: np.ndarray, alike: Alike, report: Path, paths: list[Path]) -> None:
+def wrong_pairs(original: np.ndarray, kind: np.ndarray, alike: NearDuplicates, report: Path, paths: list[Path]) -> None:
     """Originals that were linked, by any of their edits, less those that are near duplicates themselves."""
     some = np.flatnonzero(kind == "original")
     known = look([paths[k] for k in some], report)[1].any  # numbered by position among the originals
@@ -217,14 +218,16 @@ def split(folder: Path) -> None:
         begin = time.perf_counter()
         ours = photos.without("fold").with_folds(5, 0, stratify)
         seconds = time.perf_counter() - begin
-        found = evenness(ours, ours.parts, 0)
+        found = measure_balance(ours, ours.parts, 0)
         rows.append(["modiste", f"{found.largest:.5f}", f"{found.mean:.5f}", f"{seconds:.2f}"])
         rows.append(["random, mean of 20", f"{found.random_largest:.5f}", f"{found.random_mean:.5f}", ""])
         if "fold" in photos.frame.columns:
             spread = label_spread(photos.targets, photos.frame["fold"].to_numpy())
             rows.append(["official", *(f"{value:.5f}" for value in spread), ""])
         rows += peer(photos)
-        print(f"\n{name}: {len(photos)} photos, {len(photos.labels)} labels, {len(set(group_numbers(photos)))} groups")
+        print(
+            f"\n{name}: {len(photos)} photos, {len(photos.label_set)} labels, {len(set(group_numbers(photos)))} groups"
+        )
         table(["five folds by", "largest difference of a label's frequency", "mean over labels", "seconds"], rows)
 
 

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
+from modiste.cli.progress import TerminalMonitor
 from modiste.config import Recipe
-from modiste.evaluation import evaluate
-from modiste.manifest import Manifest
-from modiste.terminal import TerminalMonitor
-from modiste.training import resume, train
+from modiste.data.manifest import Manifest
+from modiste.evaluation.evaluate import evaluate
+from modiste.training.loop import resume, train
 
 SEEDS = (0, 1, 2)
 DATA = Path(os.environ.get("MODISTE_DATA", Path(__file__).parents[2] / "shared"))

@@ -25,13 +25,15 @@ from unittest import mock
 
 import numpy as np
 
-from modiste.bootstrap import Predicted, interval, replicate
 from modiste.config import DecideConfig
-from modiste.deciding import cross_fit, fit_decision, make_folds
+from modiste.data.manifest import Manifest
+from modiste.decisions.fit import cross_fit_decision, fit_decision, make_folds
+from modiste.decisions.fit_thresholds import tune_thresholds
+from modiste.decisions.policies import Policy
 from modiste.labels import LabelSet
-from modiste.manifest import Manifest
-from modiste.policies import Policy, tune_thresholds
-from modiste.sweep import best_fbeta, each_label
+from modiste.metrics.bootstrap import interval, replicate
+from modiste.metrics.sweep import best_fbeta, each_label
+from modiste.prediction import Decided
 
 DATA = Path(os.environ.get("MODISTE_DATA", Path(__file__).parents[2] / "shared"))
 LABELS = LabelSet.read("jd2018")
@@ -90,14 +92,14 @@ def repeat(seed: int) -> list[Repetition]:
     best = np.array(each_label(lambda one: best_fbeta(one, 2).threshold, rows, raw), np.float32)
     fixed = np.full(len(LABELS), 0.2, np.float32)
     ways = [
-        (tuned, cross_fit(config, rows, raw, folds, LABELS).decisions),
+        (tuned, cross_fit_decision(config, rows, raw, folds, LABELS).decisions),
         (best, (raw > best).astype(np.int8)),
         (fixed, (raw > fixed).astype(np.int8)),
     ]
     all_rows, all_raw = fresh()
     found = []
     for thresholds, decisions in ways:
-        draws = replicate(rows, *Predicted(raw, decisions), LABELS, seed=seed)["macro.f2"]
+        draws = replicate(rows, *Decided(raw, decisions), LABELS, seed=seed)["macro.f2"]
         found.append(Repetition(f2(rows, decisions), *interval(draws), f2(all_rows, (all_raw > thresholds))))
     return found
 
@@ -109,7 +111,7 @@ def reached(pooling: float, photos: int) -> tuple[float, float]:
     for seed in range(40):
         rng = np.random.default_rng([3, seed])
         rows = targets()[rng.integers(len(targets()), size=photos)]
-        with mock.patch("modiste.policies.POOLING", pooling):
+        with mock.patch("modiste.decisions.fit_thresholds.POOLING", pooling):
             tuned = tune_thresholds(Policy("fbeta", 2), rows, scores(rows, rng), LABELS).thresholds.values
         found.append(f2(all_rows, all_raw > tuned))
     return float(np.mean(found)), float(np.std(found, ddof=1))

@@ -26,9 +26,9 @@ import numpy as np
 import sklearn
 from sklearn.metrics import average_precision_score, fbeta_score, precision_recall_curve
 
-from modiste.bootstrap import replicate
 from modiste.labels import LabelSet
-from modiste.sweep import Sweep, best_fbeta, each_label
+from modiste.metrics.bootstrap import replicate
+from modiste.metrics.sweep import Sweep, best_fbeta, each_label
 
 LABELS = LabelSet.read("jd2018")
 SHARES = np.array([0.06, 0.76, 0.27, 0.01, 0.30, 0.55, 0.002, 0.12, 0.12, 0.03, 0.02, 0.01, 0.003])

@@ -23,13 +23,13 @@ import numpy as np
 import polars as pl
 from nothing import draw_nothing
 
-from modiste.bundle import Run
-from modiste.evaluation import evaluate
-from modiste.fingerprints import fingerprint
+from modiste.audit.near_duplicates import find_near_duplicates
+from modiste.audit.thumbnails import make_thumbnails
+from modiste.evaluation.evaluate import evaluate
 from modiste.labels import Group, Label, LabelSet
-from modiste.loading import load
-from modiste.neighbours import find_alike
-from modiste.reliability import mean_calibration_error
+from modiste.metrics.calibration_error import mean_calibration_error
+from modiste.runs.load import load
+from modiste.runs.run import Run
 
 DATA = Path(os.environ.get("MODISTE_DATA", Path(__file__).parents[2] / "shared"))
 PHOTOS = DATA / "data/clothing"
@@ -61,7 +61,9 @@ def make_manifest(folder: Path) -> Path:
     """garments.csv and labels.json. "Other" is no garment; where the annotator was not sure, garments are unknown."""
     frame = pl.read_csv(PHOTOS / "labels.csv", infer_schema_length=0).fill_null("")
     paths = [PHOTOS / name for name in frame["image"]]
-    alike = find_alike(fingerprint(paths, folder / "prints", workers=2), paths, folder / "prints", workers=2)
+    alike = find_near_duplicates(
+        make_thumbnails(paths, folder / "prints", workers=2), paths, folder / "prints", workers=2
+    )
     rng = np.random.default_rng(0)
     splits = np.array([small or None for small in frame["small_split"]], dtype=object)
     kinds = (frame["garment"] + frame["kids"]).to_numpy()
@@ -123,12 +125,14 @@ def small_accuracy(run: Path, manifest: Path, folder: Path) -> None:
     test = ((frame["split"] == "test") & (frame["small"] == 1)).to_numpy()
     seen = frame.filter(pl.col("split") != "test")
     strangers = ~frame["contributor"].is_in(seen["contributor"].unique().implode()).to_numpy()
-    alike = find_alike(fingerprint(paths, folder / "prints", workers=2), paths, folder / "prints", workers=2)
+    alike = find_near_duplicates(
+        make_thumbnails(paths, folder / "prints", workers=2), paths, folder / "prints", workers=2
+    )
     twins = np.isin(alike.any, np.unique(alike.any[~(frame["split"] == "test").to_numpy()]))
     tags = load(run)
     rows = np.flatnonzero(test)
-    probs = np.array([said.probs for said in tags.stream([paths[k] for k in rows])])
-    columns = [tags.labels.index(name) for name in SMALL]
+    probs = np.array([said.prob_array for said in tags.stream([paths[k] for k in rows])])
+    columns = [tags.label_set.index(name) for name in SMALL]
     right = probs[:, columns].argmax(axis=1) == frame[rows].select(SMALL).to_numpy().argmax(axis=1)
     print("| photos of clothing-dataset-small's test part | photos | accuracy among the ten | standard error |")
     print("|---|---|---|---|")

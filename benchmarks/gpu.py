@@ -23,9 +23,9 @@ from PIL import Image
 from recipe import make_weights
 
 from modiste.config import Recipe
-from modiste.dataset import TrainingPhotos, make_loader
-from modiste.manifest import Manifest
-from modiste.model import Tagger
+from modiste.data.manifest import Manifest
+from modiste.models.tagger import Tagger
+from modiste.training.dataset import TrainingPhotos, make_loader
 
 DATA = Path(os.environ.get("MODISTE_DATA", Path(__file__).parents[2] / "shared"))
 BATCH, STEPS = 96, 30
@@ -49,7 +49,7 @@ def make_photos(folder: Path, count: int) -> Path:
         if rng.random() < 0.5:
             photo = photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         photo.save(folder / f"photos/{k:06}.jpg", quality=90)
-        lines.append(f"photos/{k:06}.jpg,{whole.labels.ids[int(whole.targets[row].argmax())]}")
+        lines.append(f"photos/{k:06}.jpg,{whole.label_set.ids[int(whole.targets[row].argmax())]}")
     table.write_text("\n".join(lines) + "\n")
     return table
 

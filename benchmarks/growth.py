@@ -22,13 +22,13 @@ from pathlib import Path
 import numpy as np
 from measuring import rate
 
-from modiste.backbones import PAPER_BACKBONES
 from modiste.config import DEFAULT_VIEWS, DataConfig, ModelConfig, Recipe
-from modiste.cuts import Cutter
-from modiste.engines import operations
-from modiste.features import boundaries
-from modiste.manifest import Manifest
-from modiste.model import Tagger
+from modiste.data.manifest import Manifest
+from modiste.models.backbones import PAPER_BACKBONES
+from modiste.models.split import NetworkSplitter
+from modiste.models.tagger import Tagger
+from modiste.training.feature_cache import boundaries
+from modiste.training.feature_engine import operations
 
 DATA = Path(os.environ.get("MODISTE_DATA", Path(__file__).parents[2] / "shared"))
 COUNTS = (500, 1000, 2000, 5000)
@@ -45,7 +45,7 @@ def make_photos(folder: Path, count: int) -> Path:
     )
     known = np.flatnonzero((whole.targets == 1).any(axis=1))
     chosen = np.random.default_rng(0).permutation(known)
-    rows = [(str(whole.photo(int(k))), whole.labels.ids[int(whole.targets[k].argmax())]) for k in chosen[:count]]
+    rows = [(str(whole.photo(int(k))), whole.label_set.ids[int(whole.targets[k].argmax())]) for k in chosen[:count]]
     common = {label for _, label in rows if sum(other == label for _, other in rows) >= 20}
     path = folder / f"photos-{count}.csv"
     with path.open("w", newline="") as file:
@@ -102,7 +102,7 @@ def on_paper(cpu: float) -> None:
     for photos in ON_PAPER:
         total = 0.0
         for name in PAPER_BACKBONES:
-            cutter = Cutter(Tagger(ModelConfig(backbone=name, weights="none"), 13), 299)
+            cutter = NetworkSplitter(Tagger(ModelConfig(backbone=name, weights="none"), 13), 299)
             whole, locked = (operations(cutter.locked([unlock]).eval(), 299) for unlock in ("none", 1))
             first, second = (boundaries(cutter, unlock, [299])[0].bytes for unlock in ("none", 1))
             once = photos * 1.1 * DEFAULT_VIEWS * whole

@@ -22,10 +22,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
-from modiste import cues
-from modiste.drawing import STYLES, draw_garment, draw_styles
-from modiste.heatmaps import overlay
-from modiste.loading import load
+from modiste.demo import styles as drawn_styles
+from modiste.demo.drawing import STYLES, draw_garment, draw_styles
+from modiste.inference.heatmaps import overlay
+from modiste.runs.load import load
 
 PICTURES, SEED = 600, 99
 VISIBLE = 12  # of 255: a pixel that differs by more belongs to the mark
@@ -35,19 +35,19 @@ OUTSIDE = 30  # of 255: how far the wall's colour reaches
 @contextmanager
 def without(style: str) -> Iterator[None]:
     """Draw as if this style had no mark, with the same random numbers for everything else."""
-    paint = cues.TRIMMINGS[style]
+    paint = drawn_styles.TRIMMINGS[style]
 
-    def unseen(pen: cues.Pen) -> None:
+    def unseen(pen: drawn_styles.Pen) -> None:
         cloth = pen.draw._image
         before = cloth.copy()
         paint(pen)
         cloth.paste(before)
 
-    cues.TRIMMINGS[style] = unseen
+    drawn_styles.TRIMMINGS[style] = unseen
     try:
         yield
     finally:
-        cues.TRIMMINGS[style] = paint
+        drawn_styles.TRIMMINGS[style] = paint
 
 
 def widened(mask: np.ndarray, by: int) -> np.ndarray:
@@ -76,14 +76,14 @@ def main() -> None:
     centres = np.clip(np.array(tags.cells.centres) * size, 0, size - 1).astype(int)
     downs, acrosses = (part.ravel() for part in np.meshgrid(centres, centres, indexing="ij"))
     targets = draw_styles(PICTURES, np.random.default_rng(SEED))
-    rows: dict[str, list[tuple[float, float, float]]] = {style: [] for style in cues.TRIMMINGS}
+    rows: dict[str, list[tuple[float, float, float]]] = {style: [] for style in drawn_styles.TRIMMINGS}
     kept: list[tuple[bool, str, np.ndarray]] = []
     for i, styles in enumerate(targets):
         draw = partial(garment_of, size, styles, i)
         photo = draw()
         said = tags.predict(photo)
         garment = np.abs(photo.astype(int) - photo[2, 2].astype(int)).max(axis=2) > OUTSIDE
-        for style in set(said.labels) & set(cues.TRIMMINGS):
+        for style in set(said.labels) & set(drawn_styles.TRIMMINGS):
             if not styles[STYLES.index(style)]:
                 continue
             with without(style):
@@ -92,7 +92,7 @@ def main() -> None:
                 continue
             near = widened(mark, (centres[-1] - centres[0]) // (len(centres) - 1) // 2)
             lying = garment[downs, acrosses]  # cells on the garment
-            others = [label for label in tags.labels.ids if label != style]
+            others = [label for label in tags.label_set.ids if label != style]
             other = said.heatmap(others[i % len(others)])
             hit = bool(near[peak(said.heatmap(style))])
             rows[style].append((hit, near[downs[lying], acrosses[lying]].mean(), near[peak(other)]))

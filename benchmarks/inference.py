@@ -25,15 +25,15 @@ import torch
 from measuring import rate, settle, timed
 from onnx import TensorProto, helper
 
-from modiste.backbones import PAPER_BACKBONES
 from modiste.config import ModelConfig
-from modiste.cuts import Cutter
-from modiste.engines import operations
-from modiste.images import load
-from modiste.model import Network, Tagger
-from modiste.onnx_graph import to_onnx
-from modiste.quantize import Quantizer
-from modiste.runtime import Engine
+from modiste.data.images import read_square
+from modiste.exporting.quantize import Quantizer
+from modiste.inference.onnx import Engine
+from modiste.models.backbones import PAPER_BACKBONES
+from modiste.models.onnx import to_onnx
+from modiste.models.split import NetworkSplitter
+from modiste.models.tagger import Network, Tagger
+from modiste.training.feature_engine import operations
 
 DATA = Path(os.environ.get("MODISTE_DATA", Path(__file__).parents[2] / "shared"))
 PEERS = Path(__file__).parent / "peers"
@@ -43,7 +43,7 @@ LABELS, BATCH, ROUNDS = 13, 16, 7
 def real_photos(count: int, size: int) -> np.ndarray:
     """(count, size, size, 3) uint8."""
     paths = sorted((DATA / "data/clothing").rglob("*.jpg"))
-    return np.stack([load(path, size, "stretch") for path in paths[:: len(paths) // count][:count]])
+    return np.stack([read_square(path, size, "stretch") for path in paths[:: len(paths) // count][:count]])
 
 
 def make_network(name: str, photos: np.ndarray) -> Tagger:
@@ -99,7 +99,7 @@ def engines(name: str, folder: Path, python: str, photos: np.ndarray) -> tuple[d
     """Title -> what runs the 16 photos and gives seconds; and the operations of one photo."""
     model = make_network(name, photos)
     network = Network(model)
-    flops = operations(Cutter(model, 299).locked(["none"]).eval(), 299)
+    flops = operations(NetworkSplitter(model, 299).locked(["none"]).eval(), 299)
     graph = to_onnx(network, torch.from_numpy(photos[:2]), ["probs", "features", "maps"])
     onnx.save(graph, folder / f"{name}.onnx")
     rounded = Quantizer(graph, real_photos(64, 299), folder).quantized()

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from modiste.bundle import Run
-from modiste.exporting import Int8, export
+from modiste.exporting.export import Int8, export
+from modiste.runs.run import Run
 
 CALIBRATED = 256
 

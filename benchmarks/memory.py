@@ -16,8 +16,8 @@ from datetime import date
 PROGRAM = """
 import sys, time, torch
 from modiste.config import ModelConfig
-from modiste.memory import keep_freed_memory
-from modiste.model import Tagger
+from modiste.training.memory import keep_freed_memory
+from modiste.models.tagger import Tagger
 backbone, size, batch, keep = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "kept"
 if keep:
     assert keep_freed_memory()

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from modiste import images
+from modiste.data import images
 
 SIDE, SEED = 320, 0
 
@@ -84,7 +84,7 @@ def draw_nothing(folder: Path, photos: list[Path], count: int) -> list[Path]:
     for k in range(count):
         rng = np.random.default_rng([SEED, k])
         kind = KINDS[k % len(KINDS)]
-        picture = kind(images.read(photos[int(rng.integers(len(photos)))], target=SIDE), rng)
+        picture = kind(images.read_photo(photos[int(rng.integers(len(photos)))], target=SIDE), rng)
         made.append(folder / f"{kind.__name__}-{k:04d}.jpg")
         picture.save(made[-1], quality=90)
     return made

@@ -26,13 +26,13 @@ import torch
 from measuring import measured, rate, settle
 from safetensors.torch import save_file
 
-from modiste.backbones import PAPER_BACKBONES
 from modiste.config import DEFAULT_VIEWS, ModelConfig, Recipe
-from modiste.cuts import Cutter
-from modiste.engines import operations
-from modiste.images import load
-from modiste.manifest import Manifest
-from modiste.model import Tagger
+from modiste.data.images import read_square
+from modiste.data.manifest import Manifest
+from modiste.models.backbones import PAPER_BACKBONES
+from modiste.models.split import NetworkSplitter
+from modiste.models.tagger import Tagger
+from modiste.training.feature_engine import operations
 
 DATA = Path(os.environ.get("MODISTE_DATA", Path(__file__).parents[2] / "shared"))
 PEERS = Path(__file__).parent / "peers"
@@ -64,21 +64,23 @@ def make_photos(folder: Path, count: int) -> None:
         kind = part.targets[found].argmax(axis=1)
         place = np.array([(kind[:k] == kind[k]).sum() for k in range(len(kind))])
         chosen = found[np.argsort(place, kind="stable")][:many]  # of each garment in turn
-        rows += [(str(part.photo(int(k))), whole.labels.ids[int(part.targets[k].argmax())], split) for k in chosen]
+        rows += [(str(part.photo(int(k))), whole.label_set.ids[int(part.targets[k].argmax())], split) for k in chosen]
     with (folder / "photos.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("image", "small_label", "split"), *rows])
     with (folder / "list.csv").open("w", newline="") as file:
         hot = [
-            [path, *(int(label == one) for one in whole.labels.ids)] for path, label, split in rows if split == "train"
+            [path, *(int(label == one) for one in whole.label_set.ids)]
+            for path, label, split in rows
+            if split == "train"
         ]
-        csv.writer(file).writerows([("path", *whole.labels.ids), *hot[:PEER_PHOTOS]])
+        csv.writer(file).writerows([("path", *whole.label_set.ids), *hot[:PEER_PHOTOS]])
 
 
 def make_weights(folder: Path) -> None:
     """Random weights of each backbone, whose batch-norms have the statistics of some photos, as trained ones do."""
     (folder / "weights").mkdir(exist_ok=True)
     paths = Manifest.read(DATA / "data/clothing/labels.csv", Recipe.read("clothing").data).photos()[:16]
-    photos = np.stack([load(path, 299, "stretch") for path in paths])
+    photos = np.stack([read_square(path, 299, "stretch") for path in paths])
     for name in PAPER_BACKBONES:
         torch.manual_seed(0)
         model = Tagger(ModelConfig(backbone=name, weights="none"), 10)
@@ -108,7 +110,7 @@ def peer(python: str, script: str, folder: Path, network: str) -> dict[str, floa
 
 def unavoidable(network: str, photos: int, views: int, trainings: int) -> float:
     """Operations: each view once through what is locked, then forward and backward through the rest in stage 2."""
-    cutter = Cutter(Tagger(ModelConfig(backbone=network, weights="none"), 10), 299)
+    cutter = NetworkSplitter(Tagger(ModelConfig(backbone=network, weights="none"), 10), 299)
     whole, locked = (operations(cutter.locked([unlock]).eval(), 299) for unlock in ("none", 1))
     once = photos * views * whole + photos // 8 * 2 * whole
     return once + trainings * EPOCHS * photos * 3 * (whole - locked)

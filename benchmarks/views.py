@@ -16,13 +16,13 @@ from pathlib import Path
 
 from ccp import make_table
 
-from modiste.comparing import begin, compare
+from modiste.cli.workflows import watch
 from modiste.config import DEFAULT_VIEWS
-from modiste.flows import watch
-from modiste.grid import Candidate, Grid
-from modiste.manifest import Manifest
-from modiste.outcomes import inferred, number, ranged
-from modiste.standings import Standings
+from modiste.data.manifest import Manifest
+from modiste.experiments.compare import compare, create_comparison
+from modiste.experiments.grid import Candidate, Grid
+from modiste.experiments.outcomes import inferred, number, ranged
+from modiste.experiments.ranking import Ranking
 
 DATA = Path(os.environ.get("MODISTE_DATA", Path(__file__).parents[2] / "shared"))
 VIEWS = (1, 2, 4, 8)
@@ -69,7 +69,7 @@ def ccp(folder: Path) -> tuple[Path, tuple[str, ...]]:
     return table, ('data.image_column="file"', f'data.root="{DATA / "data/ccp"}"', 'loss.name="asymmetric"')
 
 
-def run(folder: Path, make: object) -> Standings:
+def run(folder: Path, make: object) -> Ranking:
     """Train what is missing of one data set's comparison."""
     at = folder / make.__name__
     if not at.exists():
@@ -78,11 +78,11 @@ def run(folder: Path, make: object) -> Standings:
         candidates = (*views, Candidate(name=PIXELS, set=('train.cache="off"',)))
         grid = Grid(recipe="ccp", seeds=SEEDS, set=(*COMMON, *settings), candidates=candidates).checked()
         _, recipe = next(grid.runs())
-        begin(at, grid, Manifest.read(table, recipe.data))
+        create_comparison(at, grid, Manifest.read(table, recipe.data))
     return compare(at, watch=watch)
 
 
-def rows(name: str, found: Standings) -> list[str]:
+def rows(name: str, found: Ranking) -> list[str]:
     """A line a number of views, the one from pixels first."""
     runs = {one.candidate: [run for run in found.outcomes if run.candidate == one.candidate] for one in found.ranked}
     lines = []

@@ -10,7 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import typer.main
 
-from modiste.cli import app
+from modiste.cli.app import app
 
 PAGE = Path(__file__).with_name("commands.md")
 HEAD = """# Commands

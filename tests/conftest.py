@@ -6,8 +6,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from modiste import cli
-from modiste.drawing import draw_dataset
+from modiste.cli import app
+from modiste.demo.drawing import draw_dataset
 
 TINY = """
 name = "tiny"
@@ -69,8 +69,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(tmp_path_factory: pytest.TempPathFactory, drawn: Path, tiny: Path) -> Path:
     """A finished run on the drawn garments."""
     from modiste.config import Recipe
-    from modiste.manifest import Manifest
-    from modiste.training import train
+    from modiste.data.manifest import Manifest
+    from modiste.training.loop import train
 
     return train(Recipe.read(tiny), Manifest.read(drawn), tmp_path_factory.mktemp("runs") / "tiny").folder
 
@@ -89,7 +89,7 @@ def modiste(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> C
         monkeypatch.setattr(sys, "argv", ["modiste", *map(str, arguments)])
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            app.main()
         said = capsys.readouterr()
         return int(ended.value.code or 0), said.out, said.err
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from modiste import torchvision_ops  # noqa: F401  before timm
+from modiste.models import torchvision_compat  # noqa: F401  before timm
 
 # isort: split
 import timm

@@ -31,7 +31,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from modiste import torchvision_ops  # noqa: F401  before timm and torchvision
+from modiste.models import torchvision_compat  # noqa: F401  before timm and torchvision
 
 # isort: split
 import timm
@@ -42,7 +42,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 from torchvision.utils import save_image
 
-from modiste.backbones import coarse_groups
+from modiste.models.backbones import coarse_groups
 
 # Parameters of the last part.
 NETWORKS = {"inception_resnet_v2": 5_233_376, "inception_v4": 4_553_088, "legacy_xception": 4_748_800}

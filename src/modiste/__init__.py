@@ -3,7 +3,7 @@
     import modiste
 
     prediction = modiste.load("coat.onnx").predict("street.jpg")
-    print(prediction.labels, prediction.scores)
+    print(prediction.labels, prediction.probs)
 
 Names are imported when first used, so that `import modiste` is quick and needs no torch.
 """
@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from modiste.config import Recipe
-    from modiste.ensembles import blend
+    from modiste.data.manifest import Manifest
     from modiste.errors import ModisteError
-    from modiste.evaluation import evaluate
-    from modiste.exporting import export
-    from modiste.fetching import fetch
+    from modiste.evaluation.evaluate import evaluate
+    from modiste.evaluation.tune import tune
+    from modiste.experiments.ensemble import blend
+    from modiste.exporting.export import export
+    from modiste.fetching.fetch import fetch
+    from modiste.fetching.listing import Listing
+    from modiste.inference.predictor import Predictor
     from modiste.labels import LabelSet
-    from modiste.listing import Listing
-    from modiste.loading import load
-    from modiste.manifest import Manifest
-    from modiste.predict import Predictor
     from modiste.prediction import Prediction
-    from modiste.training import resume, train
-    from modiste.tuning import tune
+    from modiste.runs.load import load
+    from modiste.training.loop import resume, train
 
 __all__ = [
     "LabelSet",
@@ -47,20 +47,20 @@ __all__ = [
 
 _HOME = {
     "LabelSet": "labels",
-    "Listing": "listing",
-    "Manifest": "manifest",
+    "Listing": "fetching.listing",
+    "Manifest": "data.manifest",
     "ModisteError": "errors",
     "Prediction": "prediction",
-    "Predictor": "predict",
+    "Predictor": "inference.predictor",
     "Recipe": "config",
-    "blend": "ensembles",
-    "evaluate": "evaluation",
-    "export": "exporting",
-    "fetch": "fetching",
-    "load": "loading",
-    "resume": "training",
-    "train": "training",
-    "tune": "tuning",
+    "blend": "experiments.ensemble",
+    "evaluate": "evaluation.evaluate",
+    "export": "exporting.export",
+    "fetch": "fetching.fetch",
+    "load": "runs.load",
+    "resume": "training.loop",
+    "train": "training.loop",
+    "tune": "evaluation.tune",
 }
 
 

@@ -1,5 +1,5 @@
 """`python -m modiste`, which torchrun starts: `torchrun --nproc-per-node 3 -m modiste train ...`."""
 
-from modiste.cli import main
+from modiste.cli.app import main
 
 main()

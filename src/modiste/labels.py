@@ -18,7 +18,7 @@ from typing import Any, Self
 import numpy as np
 
 from modiste.errors import LabelError
-from modiste.storage import write_text
+from modiste.files import write_text
 
 UNKNOWN = -1  # in targets: the annotator did not say; masked in the loss and in every metric
 

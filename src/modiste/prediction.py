@@ -11,7 +11,7 @@ from modiste.errors import UsageError
 from modiste.labels import LabelSet
 
 
-class Said(NamedTuple):
+class NetworkOutput(NamedTuple):
     """What a network says of n photos.
 
     Attributes:
@@ -27,7 +27,7 @@ class Said(NamedTuple):
     maps: np.ndarray | None
 
 
-class Cells(NamedTuple):
+class MapCells(NamedTuple):
     """Where the cells of a map lie in the square that a network sees; rows and columns are alike.
 
     Attributes:
@@ -48,25 +48,29 @@ class Cells(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What was said of one photo.
+    """The labels of one photo, and how probable each one is.
 
-    `probs` is (labels,) float32, calibrated where the model is, and `labels` the chosen ids; of a photo that
-    could not be read `error` is the sentence why, `probs` is nan throughout and `labels` is empty. `maps` and
-    `cells` are what `heatmap` is made of.
+    Attributes:
+        photo: its name.
+        label_set: what each column of `prob_array` means.
+        prob_array: (labels,) float32 in [0, 1], calibrated where the model is; nan where the photo can't be read.
+        labels: ids of the chosen labels, in label order; empty where the photo can't be read.
+        error: the sentence that says why it can't be read; None where it can.
+        maps, cells: what `heatmap` is made of.
     """
 
     photo: str
     label_set: LabelSet
-    probs: np.ndarray
+    prob_array: np.ndarray
     labels: tuple[str, ...]
     error: str | None = None
     maps: np.ndarray | None = None
-    cells: Cells | None = None
+    cells: MapCells | None = None
 
     @property
-    def scores(self) -> dict[str, float]:
-        """Label id -> probability."""
-        return {label: float(prob) for label, prob in zip(self.label_set.ids, self.probs, strict=True)}
+    def probs(self) -> dict[str, float]:
+        """Label id -> probability in [0, 1], in label order."""
+        return dict(zip(self.label_set.ids, map(float, self.prob_array), strict=True))
 
     def heatmap(self, label: str, side: int | None = None) -> np.ndarray:
         """Where the evidence for a label lies.
@@ -97,17 +101,35 @@ class Prediction:
         return heat.astype(np.float32)
 
 
-class Raw(NamedTuple):
+class RawPrediction(NamedTuple):
     """What a network says of one photo.
 
     Attributes:
         photo: its name.
         probs: (labels,) float32, nan where it can't be read.
         error: why it can't.
-        maps: (labels, height, width) float32, as in Said, of the photo as it is.
+        maps: (labels, height, width) float32, as in NetworkOutput, of the photo as it is.
     """
 
     photo: str
     probs: np.ndarray
     error: str | None
     maps: np.ndarray | None = None
+
+
+class Decided(NamedTuple):
+    """What a model says of some photos: probs (n, labels) in [0, 1] and decisions (n, labels) 1 or 0."""
+
+    probs: np.ndarray
+    decisions: np.ndarray
+
+
+def check_range(probs: np.ndarray) -> None:
+    """Check probabilities of any shape.
+
+    Raises:
+        UsageError: one is nan or outside [0, 1].
+    """
+    if probs.size and not (probs.min() >= 0 and probs.max() <= 1):  # this form catches nan too
+        outside = probs[~((probs >= 0) & (probs <= 1))][0]
+        raise UsageError.expected("probabilities in [0, 1]", outside, "the sigmoid of the logits of a trained model")

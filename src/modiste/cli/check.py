@@ -1,0 +1,167 @@
+"""The command check."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from modiste.cli.options import (
+    Delimiter,
+    FoldColumn,
+    GroupColumn,
+    ImageColumn,
+    Json,
+    LabelFile,
+    Labels,
+    Root,
+    SplitColumn,
+    data_config,
+    new_table,
+)
+from modiste.cli.output import name_failures, print_json
+from modiste.errors import PhotoError
+
+if TYPE_CHECKING:
+    from modiste.audit.findings import Findings
+    from modiste.audit.near_duplicates import NearDuplicates
+    from modiste.audit.thumbnails import Thumbnails
+    from modiste.data.manifest import Manifest
+
+
+_MOST_NAMED = 20  # photos named on stderr; check.json has all
+
+
+Workers = Annotated[int | None, typer.Option(min=1, help="Photos decoded at once. Default: one a core.")]
+
+
+def check(
+    manifest: Annotated[Path, typer.Argument(help="Table, folder of class folders, or list of photos and labels.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Report folder. Default: MANIFEST's name with '-check'.")
+    ] = None,
+    fix: Annotated[
+        Path | None, typer.Option(help="Write a cleaned manifest: .csv, .tsv, .parquet or .jsonl. No photo is touched.")
+    ] = None,
+    min_side: Annotated[
+        int | None, typer.Option(min=1, help="Pixels; a photo with a shorter side is tiny. Default: 64.")
+    ] = None,
+    workers: Workers = None,
+    labels: Labels = None,
+    label_set: LabelFile = None,
+    delimiter: Delimiter = None,
+    image_column: ImageColumn = None,
+    split_column: SplitColumn = None,
+    group_column: GroupColumn = None,
+    fold_column: FoldColumn = None,
+    root: Root = None,
+    as_json: Json = False,
+) -> None:
+    """Find what is wrong with the photos and labels of a manifest, before anything is trained on it.
+
+    Missing and broken photos, copies and near copies, the same photo with other labels, photos that leak
+    from train into test, rare and contradictory labels. Writes a page with thumbnails and check.json.
+    A killed check goes on where it stopped.
+
+    Examples:
+
+        modiste check photos.csv
+
+        modiste check photos.csv -o reports/photos --fix clean.csv
+
+        modiste check train-k-fold.txt --root photos --json
+    """
+    from modiste.audit.findings import MIN_SIDE, audit
+    from modiste.data.manifest import Manifest
+
+    config = data_config(
+        labels,
+        label_set=label_set,
+        delimiter=delimiter,
+        image_column=image_column,
+        split_column=split_column,
+        group_column=group_column,
+        fold_column=fold_column,
+        root=root,
+    )
+    cleaned = None if fix is None else new_table(fix)
+    photos = Manifest.read(manifest, config, strict=False)
+    folder = output or _report_folder(manifest)
+    findings = audit(photos, *_look(photos, folder, workers), min_side=min_side or MIN_SIDE)
+    _answer(photos, findings, folder, cleaned, as_json=as_json)
+
+
+def _answer(photos: Manifest, findings: Findings, folder: Path, cleaned: Path | None, *, as_json: bool) -> None:
+    """Write the report and the cleaned manifest, show both, and name what is broken."""
+    from modiste.audit.findings import findings_to_dict
+    from modiste.audit.page import write_check_page
+    from modiste.audit.repair import repair, repair_to_dict
+    from modiste.cli.progress import console
+    from modiste.cli.tables import print_table
+    from modiste.files import write_text
+
+    found, fixed = findings_to_dict(photos, findings), None
+    if cleaned is not None:
+        fixed = repair(photos, findings)
+        fixed.manifest.write(cleaned)
+        found["fix"] = {"file": str(cleaned), **repair_to_dict(photos, fixed)}
+    write_text(folder / "check.json", json.dumps(found, ensure_ascii=False, indent=1) + "\n")
+    page = write_check_page(folder, photos, findings, fixed)
+    if as_json:
+        print_json(found)
+    else:
+        _print_findings(photos, findings)
+        if fixed is not None:
+            title = f"{cleaned}: {len(fixed.manifest):,} of {len(photos):,} photos"
+            print_table(title, ["done", "photos"], fixed.counts().items() or [("nothing to do", 0)])
+    console.print(f"report: {page}")
+    _name_broken(photos, findings)
+
+
+def _report_folder(manifest: Path) -> Path:
+    return Path(f"{manifest.absolute().stem}-check")
+
+
+def _look(photos: Manifest, folder: Path, workers: int | None) -> tuple[Thumbnails, NearDuplicates]:
+    """Fingerprint the photos and find those that look alike, shown in the terminal."""
+    from modiste.audit.near_duplicates import find_near_duplicates
+    from modiste.audit.thumbnails import make_thumbnails
+    from modiste.cli.progress import counting
+
+    paths = [photos.photo(k) if path else None for k, path in enumerate(photos.frame["path"])]
+    threads = workers or os.cpu_count() or 1
+    with counting("reading photos") as progress:
+        prints = make_thumbnails(paths, folder, workers=threads, progress=progress)
+    with counting("comparing") as progress:
+        return prints, find_near_duplicates(prints, paths, folder, workers=threads, progress=progress)
+
+
+def _print_findings(photos: Manifest, findings: Findings) -> None:
+    from modiste.audit.page import summary_lines
+    from modiste.cli.tables import print_table, print_words
+
+    title = f"{findings.photos:,} photos, {findings.there:,} of them on disk; {len(findings.labels)} labels"
+    lines = summary_lines(photos, findings)
+    rows = [(line.name, line.count, line.meaning, "\n".join(line.examples)) for line in lines if line.count]
+    print_table(title, ["finding", "how many", "what", "for example"], rows)
+    clear = ", ".join(line.name for line in lines if not line.count)
+    if clear:
+        print_words(f"none: {clear}")
+
+
+def _name_broken(photos: Manifest, findings: Findings) -> None:
+    """Name what is missing or can't be read, and end with exit code 1 if there is any."""
+    if not findings.there and not findings.unreadable:
+        got = f"none of {findings.photos:,}"
+        error = PhotoError.expected(f"photos of {photos.source} on disk", got, "--root with their folder")
+        typer.echo(f"modiste: {error} Only the labels were checked.", err=True)
+        raise typer.Exit(1)
+    paths, ids, fix = photos.frame["path"], photos.frame["id"], "--root with their folder, or --fix"
+    missing = [
+        str(PhotoError.expected(f"'{photos.root / paths[k] if paths[k] else ids[k]}' to be a file", "none", fix))
+        for k in findings.missing
+    ]
+    name_failures([*missing, *findings.unreadable.values()], findings.photos, most=_MOST_NAMED)

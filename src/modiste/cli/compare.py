@@ -1,0 +1,131 @@
+"""The command compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from modiste.cli.options import (
+    Accelerator,
+    Assign,
+    Delimiter,
+    GroupColumn,
+    ImageColumn,
+    Json,
+    LabelFile,
+    Labels,
+    NoCache,
+    Output,
+    PhotoList,
+    Resume,
+    Root,
+    SplitColumn,
+    Weights,
+    assignments,
+    data_assignments,
+    run_folder,
+)
+from modiste.cli.output import print_json
+from modiste.errors import UsageError
+
+
+def compare(
+    manifest: PhotoList = None,
+    output: Output = None,
+    recipe: Annotated[str | None, typer.Option(help="A recipe of modiste's, or a TOML file. Default: jd2018.")] = None,
+    backbones: Annotated[str | None, typer.Option(help="timm models, comma separated. Default: the recipe's.")] = None,
+    optimizers: Annotated[
+        str | None, typer.Option(help="adam, adamw, sgd, comma separated, in all stages. Default: the recipe's.")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Trainings of each, best three or more. Default: 3.")] = None,
+    grid: Annotated[
+        Path | None, typer.Option(help="TOML file of candidates, in place of recipe, backbones, optimizers, seeds.")
+    ] = None,
+    resume: Resume = None,
+    weights: Weights = None,
+    assign: Assign = None,
+    accelerator: Accelerator = "auto",
+    no_cache: NoCache = False,
+    labels: Labels = None,
+    label_set: LabelFile = None,
+    delimiter: Delimiter = None,
+    image_column: ImageColumn = None,
+    split_column: SplitColumn = None,
+    group_column: GroupColumn = None,
+    root: Root = None,
+    as_json: Json = False,
+) -> None:
+    """Train backbones and optimisers with several seeds, and say which is best and how sure that is.
+
+    What locked layers say of the photos is computed once and shared by all seeds, optimisers and stages. Prints the
+    paper's table with means, spreads and intervals; names a winner only where the difference exceeds chance, over
+    photos and seeds; keeps the best run in DIR/best. Validation photos choose, test photos judge. A killed
+    comparison goes on with `--resume DIR`.
+
+    Examples:
+
+        modiste compare photos.csv -o runs/table --backbones inception_v4,legacy_xception --optimizers adam,sgd
+
+        modiste compare photos.csv -o runs/mine --grid candidates.toml
+
+        modiste compare --resume runs/table
+    """
+    folder = run_folder(manifest, output, resume)
+    data = data_assignments(
+        labels,
+        label_set=label_set,
+        delimiter=delimiter,
+        image_column=image_column,
+        split_column=split_column,
+        group_column=group_column,
+        root=root,
+    )
+    off = "off" if no_cache else None
+    changes = assignments({"model.weights": weights, "train.cache": off}) + data + (assign or [])
+    made = (recipe, backbones, optimizers, seeds)
+    if resume is not None and any([grid, output, *made, *changes]):
+        raise UsageError.expected("--resume DIR alone", "settings beside it", "a new comparison with -o")
+    if manifest is not None:
+        _begin(folder, manifest, (grid, *made), changes)
+    _show(folder, accelerator, as_json=as_json)
+
+
+def _begin(
+    folder: Path,
+    manifest: Path,
+    asked: tuple[Path | None, str | None, str | None, str | None, int | None],
+    changes: list[str],
+) -> None:
+    """Make the folder of a comparison from a grid in a file, or from names."""
+    from modiste.data.manifest import Manifest
+    from modiste.experiments.compare import create_comparison
+    from modiste.experiments.grid import Grid
+
+    grid, recipe, backbones, optimizers, seeds = asked
+    if grid is not None and any(asked[1:]):
+        got = "--recipe, --backbones, --optimizers or --seeds beside it"
+        raise UsageError.expected("--grid alone", got, "naming them in the file")
+    if grid is not None:
+        wanted = Grid.read(grid).changed(changes)
+    else:
+        names = [text.split(",") if text else [] for text in (backbones, optimizers)]
+        wanted = Grid.product(recipe or "jd2018", *names, seeds=seeds or 3, changes=changes)
+    _, first = next(wanted.runs())
+    create_comparison(folder, wanted, Manifest.read(manifest, first.data))
+
+
+def _show(folder: Path, accelerator: str, *, as_json: bool) -> None:
+    """Run what is missing of a comparison, and show its table."""
+    from modiste.cli.progress import console
+    from modiste.cli.tables import print_ranking
+    from modiste.cli.workflows import watch
+    from modiste.experiments.compare import compare as run
+
+    found = run(folder, accelerator=accelerator, watch=watch)
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        print_ranking(found)
+    console.print(f"table: {folder / 'comparison.md'}, page: {folder / 'index.html'}")

@@ -1,0 +1,85 @@
+"""The command evaluate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from modiste.cli.options import (
+    Delimiter,
+    GroupColumn,
+    ImageColumn,
+    Json,
+    Labels,
+    Root,
+    SplitColumn,
+    Thresholds,
+    Views,
+    data_config,
+)
+from modiste.cli.workflows import show_evaluation
+from modiste.errors import UsageError
+
+if TYPE_CHECKING:
+    from modiste.evaluation.evaluate import Evaluation
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Run or blend folder.")],
+    manifest: Annotated[
+        Path | None, typer.Argument(help="Other photos with the same labels. Default: the run's own.")
+    ] = None,
+    split: Annotated[
+        Literal["train", "val", "test", "all"], typer.Option(help="Which photos; all ignores splits.")
+    ] = "test",
+    views: Views = None,
+    thresholds: Thresholds = None,
+    against: Annotated[Path | None, typer.Option(help="Another run: is this one better on these photos?")] = None,
+    labels: Labels = None,
+    delimiter: Delimiter = None,
+    image_column: ImageColumn = None,
+    split_column: SplitColumn = None,
+    group_column: GroupColumn = None,
+    root: Root = None,
+    as_json: Json = False,
+) -> None:
+    """Score a run on the photos of one split and write a report.
+
+    Each score has a 95 % interval, and stands beside what two answers that look at no photo would get. On the
+    photos that thresholds were tuned on, each photo is decided by what the others tuned.
+    Writes predictions, metrics.json and a report into the run folder.
+
+    Examples:
+
+        modiste evaluate runs/coat
+
+        modiste evaluate runs/coat --split val --views flip --json
+
+        modiste evaluate runs/coat --against runs/older
+    """
+    from modiste.cli.progress import counting
+    from modiste.data.manifest import Manifest
+    from modiste.evaluation.evaluate import evaluate as measure
+    from modiste.runs.load import open_run
+
+    opened = open_run(run)
+    if against is not None and open_run(against).label_set.ids != opened.label_set.ids:
+        raise UsageError.expected(f"{against} to have the labels of {run}", "others", "models of one label set")
+    photos = None
+    if manifest is not None:
+        given = data_config(
+            labels, delimiter=delimiter, image_column=image_column, split_column=split_column
+        ).model_dump(exclude_none=True, exclude_defaults=True)
+        training_only = {"group_column": group_column, "fold_column": None, "stratify_columns": (), "root": root}
+        settings = opened.data.model_copy(update={**given, **training_only})
+        photos = Manifest.read(manifest, settings, opened.label_set)
+
+    def judged(folder: Path) -> Evaluation:
+        with counting(f"evaluating {folder} on {split}") as progress:
+            return measure(folder, split, manifest=photos, views=views, thresholds=thresholds, progress=progress)
+
+    evaluation = judged(run)
+    beside = [] if against is None else [(str(against), judged(against))]
+    show_evaluation(opened, evaluation, against=beside, as_json=as_json)

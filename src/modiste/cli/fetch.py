@@ -1,0 +1,108 @@
+"""The verb fetch. What it needs is imported when it runs, so that `--help` is quick."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from modiste.cli.options import (
+    AllowPrivate,
+    ConnectTimeout,
+    IgnoreOptOut,
+    Json,
+    MaxBytes,
+    PerHost,
+    Rate,
+    ReadTimeout,
+    Retries,
+    TotalTimeout,
+    UserAgent,
+    Workers,
+)
+from modiste.cli.output import print_json
+
+
+def fetch(
+    urls: Annotated[Path, typer.Argument(metavar="LIST", help="Table with a URL column, or a text file of URLs.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for photos and manifest.csv.")],
+    size: Annotated[
+        int | None, typer.Option(min=16, help="Shrink on arrival: pixels of the shorter side. Default: keep the file.")
+    ] = None,
+    kind: Annotated[
+        Literal["files", "webdataset", "parquet"], typer.Option("--format", help="A file a photo, or shards of many.")
+    ] = "files",
+    shard_size: Annotated[int | None, typer.Option(min=1, help="Photos a shard. Default: 1000.")] = None,
+    url_column: Annotated[str | None, typer.Option(help="Column of URLs.")] = None,
+    id_column: Annotated[str | None, typer.Option(help="Column that names the files.")] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed, and only that.")] = False,
+    workers: Workers = None,
+    per_host: PerHost = None,
+    rate: Rate = None,
+    connect_timeout: ConnectTimeout = None,
+    read_timeout: ReadTimeout = None,
+    total_timeout: TotalTimeout = None,
+    retries: Retries = None,
+    max_bytes: MaxBytes = None,
+    allow_private: AllowPrivate = False,
+    ignore_opt_out: IgnoreOptOut = False,
+    user_agent: UserAgent = None,
+    as_json: Json = False,
+) -> None:
+    """Fetch photos from a list of URLs, verify each, and write a manifest.
+
+    Every photo is decoded before it gets its name. Run the same command again to go on where it
+    stopped; what failed is not asked for again but with --retry-failed.
+
+    Examples:
+
+        modiste fetch test.txt -o photos
+
+        modiste fetch catalogue.csv -o photos --size 299 --user-agent "shop-bot (bot@shop.example)"
+
+        modiste fetch catalogue.csv -o photos --retry-failed
+    """
+    limits = {"workers": workers, "per_host": per_host, "rate": rate, "retries": retries, "max_bytes": max_bytes}
+    times = {"connect_timeout": connect_timeout, "read_timeout": read_timeout, "total_timeout": total_timeout}
+    manners = {"allow_private": allow_private, "ignore_opt_out": ignore_opt_out, "user_agent": user_agent}
+    _fetch(
+        (urls, url_column, id_column),
+        output,
+        {"size": size, "output": kind, "shard_size": shard_size, **limits, **times, **manners},
+        retry_failed=retry_failed,
+        as_json=as_json,
+    )
+
+
+def _fetch(
+    source: tuple[Path, str | None, str | None],
+    folder: Path,
+    settings: dict[str, Any],
+    *,
+    retry_failed: bool,
+    as_json: bool,
+) -> None:
+    """Fetch and show it; `source` is a list, its column of URLs and its column of ids."""
+    from modiste.cli.progress import console, fetching
+    from modiste.cli.tables import print_fetched
+    from modiste.fetching.config import FetchConfig
+    from modiste.fetching.fetch import fetch as fetch_photos
+    from modiste.fetching.listing import Listing
+
+    config = FetchConfig.of(settings)
+    path, url_column, id_column = source
+    listing = Listing.open(path, url_column=url_column, id_column=id_column)
+    try:
+        with fetching() as progress:
+            summary = fetch_photos(listing, folder, config, retry_failed=retry_failed, progress=progress)
+    except KeyboardInterrupt:
+        console.print("modiste: stopped; the same command goes on")
+        raise typer.Exit(130) from None
+    if as_json:
+        print_json(summary.to_dict())
+    else:
+        print_fetched(summary)
+    console.print(f"manifest: {summary.manifest}", markup=False)
+    if summary.failures:
+        raise typer.Exit(1)

@@ -1,0 +1,150 @@
+"""Options that several commands share, as types, and what becomes of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from modiste.errors import UsageError
+
+if TYPE_CHECKING:
+    from modiste.config import DataConfig
+
+PhotoList = Annotated[Path | None, typer.Argument(help="Table, folder of class folders, or list of photos and labels.")]
+Output = Annotated[Path | None, typer.Option("-o", "--output", help="Folder to make.")]
+Resume = Annotated[Path | None, typer.Option(help="Folder to go on with, alone.")]
+RecipeName = Annotated[str, typer.Option(help="A recipe that comes with modiste, or a TOML file.")]
+Weights = Annotated[
+    str | None,
+    typer.Option(help="'hub', 'none', a safetensors file, or a folder of BACKBONE.safetensors. Default: the recipe's."),
+]
+Assign = Annotated[
+    list[str] | None, typer.Option("--set", help="Any recipe key: train.batch_size=32, stages.0.lr=1e-4.")
+]
+Accelerator = Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Kind of device.")]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Train from pixels, and keep nothing beside the run.")]
+_DATA = "Reading the manifest"
+Labels = Annotated[str | None, typer.Option("--labels", help="Label columns, comma separated.", rich_help_panel=_DATA)]
+LabelFile = Annotated[
+    str | None,
+    typer.Option("--label-set", help="'jd2018' or a TOML/JSON file of labels.", rich_help_panel=_DATA),
+]
+Delimiter = Annotated[
+    Literal[",", ";", "|", " "] | None,
+    typer.Option(help="Between the labels of a list column: , ; | or a space.", rich_help_panel=_DATA),
+]
+ImageColumn = Annotated[str | None, typer.Option(help="Column of photo paths.", rich_help_panel=_DATA)]
+SplitColumn = Annotated[str | None, typer.Option(help="Column of train, val, test.", rich_help_panel=_DATA)]
+GroupColumn = Annotated[
+    str | None,
+    typer.Option(help="Column of products or people; a group is never dealt into two splits.", rich_help_panel=_DATA),
+]
+FoldColumn = Annotated[str | None, typer.Option(help="Column of fold numbers.", rich_help_panel=_DATA)]
+Fold = Annotated[int | None, typer.Option(help="Fold that validates; the others train.", rich_help_panel=_DATA)]
+Root = Annotated[str | None, typer.Option(help="Folder that relative paths start from.", rich_help_panel=_DATA)]
+Models = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "-m", "--model", help="Run, blend or exported file; several: their mean. Default: garments, in the box."
+    ),
+]
+Views = Annotated[
+    Literal["one", "flip", "flip+translate"] | None,
+    typer.Option(help="Test-time augmentation. Default: the recipe's."),
+]
+Thresholds = Annotated[
+    str | None,
+    typer.Option(help="fixed:0.5 (the paper's rule, any number) or top:3, this once. Default: what was tuned."),
+]
+Policy = Annotated[
+    str | None,
+    typer.Option(
+        help="fixed:0.5, fbeta:2, precision:0.9, recall:0.9 or top:3; '+never-empty' behind it. Default: the recipe's."
+    ),
+]
+CalibrationMethod = Annotated[
+    Literal["none", "auto", "temperature", "platt", "isotonic"] | None,
+    typer.Option("--calibration", help="auto chooses for each label by cross-validation. Default: the recipe's."),
+]
+_LIMITS = "Limits"
+Workers = Annotated[int | None, typer.Option(min=1, help="Requests at once. Default: 64.", rich_help_panel=_LIMITS)]
+PerHost = Annotated[
+    int | None, typer.Option(min=1, help="Requests at once to one host. Default: 16.", rich_help_panel=_LIMITS)
+]
+Rate = Annotated[float | None, typer.Option(min=0.001, help="Requests a second to one host.", rich_help_panel=_LIMITS)]
+ConnectTimeout = Annotated[
+    float | None, typer.Option(min=0.1, help="Seconds to open a connection. Default: 10.", rich_help_panel=_LIMITS)
+]
+ReadTimeout = Annotated[
+    float | None, typer.Option(min=0.1, help="Seconds without a byte. Default: 20.", rich_help_panel=_LIMITS)
+]
+TotalTimeout = Annotated[
+    float | None, typer.Option(min=0.1, help="Seconds for one attempt. Default: 60.", rich_help_panel=_LIMITS)
+]
+Retries = Annotated[
+    int | None,
+    typer.Option(min=0, help="Further attempts where a failure may heal. Default: 3.", rich_help_panel=_LIMITS),
+]
+MaxBytes = Annotated[
+    int | None, typer.Option(min=1, help="Of one photo's file. Default: 30000000.", rich_help_panel=_LIMITS)
+]
+AllowPrivate = Annotated[
+    bool, typer.Option("--allow-private", help="Also loopback and private addresses.", rich_help_panel=_LIMITS)
+]
+IgnoreOptOut = Annotated[
+    bool, typer.Option("--ignore-opt-out", help="Also photos whose server says noai.", rich_help_panel=_LIMITS)
+]
+UserAgent = Annotated[str | None, typer.Option(help="Who asks; name a way to reach you.", rich_help_panel=_LIMITS)]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+def assignments(values: dict[str, Any]) -> list[str]:
+    """Recipe assignments of the values that are given."""
+    return [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in values.items() if value is not None]
+
+
+def data_assignments(labels: str | None, **values: Any) -> list[str]:
+    """Assignments to the recipe's data section, of the options that are given."""
+    columns = labels and labels.split(",")
+    return assignments({"data.label_columns": columns, **{f"data.{key}": value for key, value in values.items()}})
+
+
+def data_config(labels: str | None, **values: Any) -> DataConfig:
+    """How to read a manifest, of the options that are given."""
+    from modiste.config import DataConfig
+
+    given = {key: value for key, value in values.items() if value is not None}
+    return DataConfig(label_columns=tuple(labels.split(",")) if labels else None, **given)
+
+
+def new_table(path: Path) -> Path:
+    """A table that is to be written, refused early where it can't be.
+
+    Raises:
+        UsageError: there is such a file already.
+        ManifestError: its suffix is none of a table.
+    """
+    from modiste.data.tables import table_suffix
+
+    if path.exists():
+        raise UsageError.expected(f"{path} to be a new file", "one that exists", "another name")
+    table_suffix(path)
+    return path
+
+
+def run_folder(manifest: Path | None, output: Path | None, resume: Path | None) -> Path:
+    """The folder that training is about.
+
+    Raises:
+        UsageError: the arguments name none, or a new and an old run at once.
+    """
+    if (manifest is None) == (resume is None):
+        got = "neither" if manifest is None else "both"
+        raise UsageError.expected("MANIFEST or --resume RUN", got, "modiste train photos.csv -o runs/first")
+    folder = resume or output
+    if folder is None:
+        raise UsageError.expected("-o RUN", "none", "-o runs/first")
+    return folder

@@ -1,0 +1,138 @@
+"""The command split."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from modiste.cli.options import (
+    Delimiter,
+    GroupColumn,
+    ImageColumn,
+    Json,
+    LabelFile,
+    Labels,
+    Root,
+    SplitColumn,
+    data_config,
+    new_table,
+)
+from modiste.cli.output import print_json
+from modiste.errors import UsageError
+
+if TYPE_CHECKING:
+    from modiste.data.manifest import Manifest
+from modiste.cli.check import Workers, _look, _report_folder
+
+Stratify = Annotated[
+    list[str] | None, typer.Option(help="A column whose values are to be spread evenly beside the labels.")
+]
+
+
+NearDuplicates = Annotated[
+    bool, typer.Option("--near-duplicates/--no-near-duplicates", help="Keep photos that look alike together.")
+]
+
+
+Checked = Annotated[
+    Path | None,
+    typer.Option("--check", help="Report folder of `modiste check`, for what it kept of photos."),
+]
+
+
+def split(
+    manifest: Annotated[Path, typer.Argument(help="Table, folder of class folders, or list of photos and labels.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Manifest to write: .csv, .tsv, .parquet, .jsonl.")],
+    folds: Annotated[int | None, typer.Option(help="Number this many folds instead; test photos stay out.")] = None,
+    val: Annotated[float | None, typer.Option(min=0, max=1, help="Share of the photos. Default: 0.1.")] = None,
+    test: Annotated[float | None, typer.Option(min=0, max=1, help="Share of the photos. Default: 0.1.")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same split.")] = 0,
+    stratify: Stratify = None,
+    near_duplicates: NearDuplicates = True,
+    checked: Checked = None,
+    workers: Workers = None,
+    labels: Labels = None,
+    label_set: LabelFile = None,
+    delimiter: Delimiter = None,
+    image_column: ImageColumn = None,
+    split_column: SplitColumn = None,
+    group_column: GroupColumn = None,
+    root: Root = None,
+    as_json: Json = False,
+) -> None:
+    """Deal photos into train, val and test, or into folds, with equal shares of every label.
+
+    Photos of one group, and photos that look alike, are never torn apart; the column `group` of the written
+    manifest says what was kept together. Splits that MANIFEST names are made anew; with --folds its test and
+    unused photos stay what they are, and only the others are numbered.
+
+    Examples:
+
+        modiste split photos.csv -o split.csv
+
+        modiste split photos.csv -o split.csv --val 0.1 --test 0.2 --group-column product
+
+        modiste split photos.csv -o folds.csv --folds 5 --stratify season
+    """
+    from modiste.data.manifest import Manifest
+
+    if folds is not None and (val is not None or test is not None):
+        raise UsageError.expected("--folds, or --val and --test", "both", "one of the two")
+    config = data_config(
+        labels,
+        label_set=label_set,
+        delimiter=delimiter,
+        image_column=image_column,
+        split_column=split_column,
+        group_column=group_column,
+        root=root,
+    )
+    new_table(output)
+    photos = Manifest.read(manifest, config).without("fold")
+    together = 0
+    if near_duplicates:
+        photos, together = _together(photos, checked or _report_folder(manifest), workers)
+    if folds is not None:
+        dealt = photos.with_folds(folds, seed, stratify or ())
+    else:
+        val = config.val_fraction if val is None else val
+        test = config.test_fraction if test is None else test
+        dealt = photos.without("split").with_split(val, test, seed, stratify or ())
+    dealt.write(output)
+    _print_evenness(output, dealt.without("split") if folds else dealt, together, seed, as_json=as_json)
+
+
+def _together(photos: Manifest, folder: Path, workers: int | None) -> tuple[Manifest, int]:
+    """The photos with groups that keep look-alikes together, and how many clusters of those there are."""
+    from modiste.cli.progress import console
+    from modiste.data.groups import keep_together
+
+    prints, alike = _look(photos, folder, workers)
+    if not prints.there.any():
+        console.print("no photo is there, so near duplicates were not looked for")
+    several = alike.any != range(len(photos))  # a cluster is numbered by its first photo
+    return keep_together(photos, alike.any), len(set(alike.any[several].tolist()))
+
+
+def _print_evenness(file: Path, photos: Manifest, together: int, seed: int, *, as_json: bool) -> None:
+    """Show how even the written split is."""
+    from modiste.audit.split_balance import measure_balance
+    from modiste.cli.progress import console
+    from modiste.cli.tables import print_table
+
+    found = measure_balance(photos, photos.parts, seed)
+    if as_json:
+        print_json({"manifest": str(file), "kept_together": together, **asdict(found)})
+        return
+    print_table(f"{file}, seed {seed}", ["part", "photos"], found.sizes.items())
+    rows = [("largest", found.largest, found.random_largest), ("mean", found.mean, found.random_mean)]
+    print_table(
+        "difference of a label's frequency between parts",
+        ["over the labels", "this split", "random, mean of 20"],
+        [(name, f"{ours:.4f}", f"{random:.4f}") for name, ours, random in rows],
+    )
+    if together:
+        console.print(f"{together} clusters of photos that look alike were kept together")

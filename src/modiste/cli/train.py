@@ -1,0 +1,112 @@
+"""The command train."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from modiste.cli.options import (
+    Accelerator,
+    Assign,
+    Delimiter,
+    Fold,
+    FoldColumn,
+    GroupColumn,
+    ImageColumn,
+    Json,
+    LabelFile,
+    Labels,
+    NoCache,
+    Output,
+    PhotoList,
+    RecipeName,
+    Resume,
+    Root,
+    SplitColumn,
+    Weights,
+    assignments,
+    data_assignments,
+    run_folder,
+)
+from modiste.cli.output import first_process
+from modiste.cli.workflows import Hardware, resume_training, show_evaluation, start_training, tune_and_evaluate
+from modiste.errors import UsageError
+
+if TYPE_CHECKING:
+    from modiste.runs.blend_run import BlendRun
+    from modiste.runs.run import Run
+
+
+def train(
+    manifest: PhotoList = None,
+    output: Output = None,
+    recipe: RecipeName = "quick",
+    resume: Resume = None,
+    backbone: Annotated[str | None, typer.Option(help="Any timm model.")] = None,
+    weights: Weights = None,
+    seed: Annotated[int | None, typer.Option(help="Of splits, augmentation and dropout.")] = None,
+    assign: Assign = None,
+    devices: Annotated[int | None, typer.Option(min=1, help="Processes; the global batch stays.")] = None,
+    accelerator: Accelerator = "auto",
+    no_cache: NoCache = False,
+    folds: Annotated[int | None, typer.Option(min=2, help="Train a run for each of so many folds, and blend.")] = None,
+    labels: Labels = None,
+    label_set: LabelFile = None,
+    delimiter: Delimiter = None,
+    image_column: ImageColumn = None,
+    split_column: SplitColumn = None,
+    group_column: GroupColumn = None,
+    fold_column: FoldColumn = None,
+    fold: Fold = None,
+    root: Root = None,
+    as_json: Json = False,
+) -> None:
+    """Train a run from a manifest of labelled photos, then tune and score it on its validation photos.
+
+    Splits are taken from the manifest or made: stratified over labels, grouped, by seed.
+    A killed run goes on with `--resume RUN` and ends with the same numbers. What locked layers say of the photos
+    is computed once and kept (modiste cache). With `--folds 5` there are five runs and an ensemble of them.
+
+    Examples:
+
+        modiste train photos.csv -o runs/coat
+
+        modiste train photos.csv -o runs/paper --recipe jd2018 --devices 3
+
+        modiste train photos.csv -o runs/folds --folds 5
+
+        modiste train --resume runs/paper
+    """
+    folder = run_folder(manifest, output, resume)
+    data = data_assignments(
+        labels,
+        label_set=label_set,
+        delimiter=delimiter,
+        image_column=image_column,
+        split_column=split_column,
+        group_column=group_column,
+        fold_column=fold_column,
+        fold=fold,
+        root=root,
+    )
+    off = "off" if no_cache else None
+    settings = {"model.backbone": backbone, "model.weights": weights, "seed": seed, "train.cache": off}
+    changes = assignments(settings) + data + (assign or [])
+    if resume is not None and (changes or output or folds or recipe != "quick"):
+        raise UsageError.expected("--resume RUN alone", "settings beside it", "a new run with -o")
+    run = _train(folder, manifest, recipe, changes, hardware=Hardware(devices, accelerator), folds=folds)
+    if first_process():
+        show_evaluation(run, tune_and_evaluate(run), as_json=as_json)
+
+
+def _train(
+    folder: Path, manifest: Path | None, recipe: str, changes: list[str], *, hardware: Hardware, folds: int | None
+) -> Run | BlendRun:
+    """Train a new run, or one a fold, or resume where there is no manifest."""
+    if folds is not None and hardware.devices is not None:
+        raise UsageError.expected("--folds on one device", f"--devices {hardware.devices}", "one of the two")
+    if manifest is None:
+        return resume_training(folder, hardware)
+    return start_training(folder, manifest, recipe, changes, hardware=hardware, folds=folds)

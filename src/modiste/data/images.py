@@ -1,0 +1,283 @@
+"""Bytes -> RGB uint8 (height, width, 3) -> square: the only decoder, for training and tagging alike.
+
+A file that is no whole photo of a known format is one PhotoError; no other exception leaves `decode`,
+whatever the bytes. Details and formats: docs/images.md.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.ExifTags import Base as ExifTag
+from PIL.GifImagePlugin import GifImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from modiste.errors import PhotoError
+
+Mode = Literal["stretch", "letterbox", "crop"]
+
+MAX_PIXELS = 8192 * 8192  # 67 million, 0.2 GB as RGB; Pillow itself warns from 89 million and refuses 179 million
+_JPEG_SIDE = 65_500  # pixels; libjpeg's JPEG_MAX_DIMENSION
+_WHITE = 255
+_FORMATS = "a JPEG, PNG, WebP, AVIF, GIF, TIFF or BMP photo"
+
+# Opened by its own class, not by Image.open, which would try 40 formats (EPS starts Ghostscript) and
+# check the pixel count against process-wide limits before ours.
+_READERS: dict[str, tuple[re.Pattern[bytes], Callable[[BytesIO], ImageFile]]] = {
+    "JPEG": (re.compile(rb"\xff\xd8\xff"), JpegImageFile),  # an MPO is a JPEG with more photos behind the first
+    "PNG": (re.compile(rb"\x89PNG\r\n\x1a\n"), PngImageFile),
+    "WebP": (re.compile(rb"RIFF.{4}WEBP", re.DOTALL), WebPImageFile),
+    "AVIF": (re.compile(rb".{4}ftyp(avi[fs]|.{8,36}avi[fs])", re.DOTALL), AvifImageFile),
+    "GIF": (re.compile(rb"GIF8[79]a"), GifImageFile),
+    "TIFF": (re.compile(rb"II[*+]\0|MM\0[*+]"), TiffImageFile),
+    "BMP": (re.compile(rb"BM"), BmpImageFile),
+}
+_ALIENS = {
+    "a web page (HTML)": re.compile(rb"\s*<(!doctype html|html|head|body)", re.IGNORECASE),
+    "an SVG drawing": re.compile(rb"\s*(<\?xml[^>]*>\s*)?(<!--.{0,200}-->\s*)?<svg", re.IGNORECASE | re.DOTALL),
+    "an XML document": re.compile(rb"\s*<\?xml"),
+    "a JSON document": re.compile(rb"\s*[{\[]\s*[\"{\[\]}\d]"),
+    "a PDF document": re.compile(rb"%PDF"),
+    "an EPS drawing": re.compile(rb"%!PS"),
+    "a gzip-compressed file": re.compile(rb"\x1f\x8b"),
+    "a ZIP archive": re.compile(rb"PK\x03\x04"),
+    "a Photoshop document": re.compile(rb"8BPS"),
+    "an HEIC photo": re.compile(rb".{4}ftyp(he[ivx]|hev|mif1|msf1)", re.DOTALL),
+    "a JPEG 2000 photo": re.compile(rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"),
+    "a Git LFS pointer": re.compile(rb"version https://git-lfs"),
+}
+_TURNS = {  # EXIF 2.3, tag 0x0112: what brings the stored pixels upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ON_ITS_SIDE = frozenset(_TURNS[k] for k in (5, 6, 7, 8))
+_QUIET = ("ignore", None, Warning, re.compile(r"PIL\."), 0)  # as warnings.filterwarnings writes it
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of its photo: `kind` ("JPEG", "PNG", ...), and its sides in pixels when upright."""
+
+    kind: str
+    width: int
+    height: int
+
+
+def decode(data: bytes, *, name: str, target: int | None = None, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Decode one photo, turned upright by its EXIF orientation.
+
+    Args:
+        data: the whole file.
+        name: what error messages call it.
+        target: pixels a side that suffice; a JPEG is then decoded at 1/2, 1/4 or 1/8 where both sides stay at
+            least this long, which is faster.
+        max_pixels: refuse more than this, by the header, before any pixel is decoded.
+
+    Returns:
+        (height, width, 3) uint8 RGB, writable; transparency lies on white, of an animation the first frame.
+
+    Raises:
+        PhotoError: `data` is empty, too large, damaged or no photo.
+    """
+    return np.array(_decoded(data, name, target, max_pixels)[0])
+
+
+def verify(data: bytes, *, name: str) -> Header:
+    """Decode one photo as quickly as shows that every byte of it is there; what its header says.
+
+    Raises:
+        PhotoError: as `decode`.
+    """
+    return _decoded(data, name, 1, MAX_PIXELS)[1]
+
+
+def shrink(data: bytes, side: int, *, name: str) -> tuple[bytes, Header]:
+    """Scale a photo down, proportions kept, until its shorter side has `side` pixels.
+
+    Args:
+        data: the whole file.
+        side: pixels.
+        name: what an error calls it.
+
+    Returns:
+        A JPEG file of quality 95 and what it is; `data` itself where the shorter side is no longer than `side`.
+
+    Raises:
+        PhotoError: as `decode`; or its longer side still has more than 65,500 pixels, more than a JPEG can have.
+    """
+    image, header = _decoded(data, name, side, MAX_PIXELS)
+    scale = side / min(header.width, header.height)
+    if scale >= 1:
+        return data, header
+    width, height = round(header.width * scale), round(header.height * scale)
+    if max(width, height) > _JPEG_SIDE:
+        want = f"'{name}' to have at most {_JPEG_SIDE:,} pixels a side"
+        raise PhotoError.expected(want, f"{max(width, height):,}", "another size")
+    file = BytesIO()
+    # Hamming: as sharp as bicubic where photos get smaller, in two thirds of the time (Pillow's documentation).
+    image.resize((width, height), Image.Resampling.HAMMING).save(file, "JPEG", quality=95)
+    return file.getvalue(), Header("JPEG", width, height)
+
+
+def _decoded(data: bytes, name: str, target: int | None, max_pixels: int) -> tuple[Image.Image, Header]:
+    """The photo as RGB, upright, and what the file's header said, whatever the target."""
+    _silence_pillow()
+    kind = next((kind for kind, (magic, _) in _READERS.items() if magic.match(data)), None)
+    if kind is None:
+        raise _refusal(name, *_alien(data))
+    try:
+        image = _READERS[kind][1](BytesIO(data))
+        width, height = image.size
+        if width * height <= max_pixels:
+            if target is not None and isinstance(image, JpegImageFile):
+                image.draft(None, (target, target))
+            image.load()
+            turn = _turn(image)
+            if turn in _ON_ITS_SIDE:
+                width, height = height, width
+            upright = _rgb(image) if turn is None else _rgb(image).transpose(turn)
+            return upright, Header(kind, width, height)
+        pixels = width * height
+    except Image.DecompressionBombError as error:  # a tile or frame larger than the header said
+        numbers = re.findall(r"\d+", str(error))
+        pixels, max_pixels = int(numbers[0]), min(max_pixels, int(numbers[1]))
+    except Exception as error:  # Pillow's decoders raise nearly anything on damaged bytes
+        state = "truncated" if "truncated" in str(error).lower() else "damaged"
+        raise _refusal(name, f"a {state} {kind} file", "fetching it again") from error
+    want = f"'{name}' to have at most {max_pixels:,} pixels"
+    raise PhotoError.expected(want, f"{pixels:,}", "a smaller copy of it")
+
+
+def read_photo(path: Path | str, *, target: int | None = None, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """`decode` the file at `path`.
+
+    Raises:
+        PhotoError: the file can't be read, or for the reasons of `decode`.
+    """
+    return decode(_content(path), name=str(path), target=target, max_pixels=max_pixels)
+
+
+def read_with_header(path: Path | str, *, target: int) -> tuple[np.ndarray, Header]:
+    """`read` the photo at `path`, and what the file's header said, whatever the target.
+
+    Raises:
+        PhotoError: as `read`.
+    """
+    image, header = _decoded(_content(path), str(path), target, MAX_PIXELS)
+    return np.array(image), header
+
+
+def _content(path: Path | str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+        got = f"'{getattr(error, 'strerror', None) or error}'"
+        raise PhotoError.expected(f"'{path}' to be a readable file", got, "another path") from error
+
+
+def resize(photo: np.ndarray, size: int, mode: Mode) -> np.ndarray:
+    """Make a square by antialiased bicubic interpolation.
+
+    Args:
+        photo: (height, width, 3) uint8.
+        size: pixels a side of the result.
+        mode: "stretch" ignores the proportions (the paper), "letterbox" keeps the whole photo between white
+            bars, "crop" keeps the square in the middle.
+
+    Returns:
+        (size, size, 3) uint8, writable.
+    """
+    height, width = photo.shape[:2]
+    image = Image.fromarray(photo)
+    if mode == "letterbox":
+        scale = size / max(height, width)
+        inner = (max(1, round(width * scale)), max(1, round(height * scale)))
+        canvas = Image.new("RGB", (size, size), (_WHITE,) * 3)
+        corner = ((size - inner[0]) // 2, (size - inner[1]) // 2)
+        canvas.paste(image.resize(inner, Image.Resampling.BICUBIC), corner)
+        return np.array(canvas)
+    left, top = ((width - height) / 2, (height - width) / 2) if mode == "crop" else (0, 0)
+    left, top = max(0, left), max(0, top)
+    box = (left, top, width - left, height - top)
+    return np.array(image.resize((size, size), Image.Resampling.BICUBIC, box))
+
+
+def read_square(path: Path | str, size: int, mode: Mode) -> np.ndarray:
+    """`read` the photo at `path`, no finer than needed, and `resize` it: (size, size, 3) uint8.
+
+    Raises:
+        PhotoError: as `read`.
+    """
+    return resize(read_photo(path, target=size), size, mode)
+
+
+def _silence_pillow() -> None:
+    """Keep Pillow's warnings about careless metadata from the user, who can't act on them.
+
+    One filter in front of all others, not `catch_warnings`, which swaps process-wide state and so isn't safe
+    in threads before Python 3.14. Looked after at each call, since test runners replace the list of filters.
+    """
+    if not warnings.filters or warnings.filters[0] != _QUIET:
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        grey = np.asarray(image).astype(np.uint32)  # 65535 is white; convert("L") would clip at 255
+        return Image.fromarray(((grey * 255 + 32767) // 65535).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        return Image.fromarray(_spread(np.asarray(image))).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layer.size, (_WHITE,) * 4), layer).convert("RGB")
+    return image.convert("RGB")
+
+
+def _spread(grey: np.ndarray) -> np.ndarray:
+    """32-bit grey (height, width) has no agreed white: spread from darkest to brightest, uint8."""
+    values = np.where(np.isfinite(grey), grey, 0).astype(np.float64)
+    values -= values.min()
+    levels: np.ndarray = np.rint(values * (_WHITE / (values.max() or 1.0))).astype(np.uint8)
+    return levels
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    try:
+        return _TURNS.get(image.getexif().get(ExifTag.Orientation, 1))
+    except Exception:  # damaged metadata is no reason to lose the photo
+        return None
+
+
+def _alien(data: bytes) -> tuple[str, str]:
+    if not data:
+        return "an empty file", "fetching it again"
+    what = next((what for what, magic in _ALIENS.items() if magic.match(data)), "a file of an unknown format")
+    return what, _FORMATS
+
+
+def _refusal(name: str, got: str, fix: str) -> PhotoError:
+    return PhotoError.expected(f"'{name}' to be a photo", got, fix)
+
+
+PHOTO_SUFFIXES = frozenset(
+    {".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"}
+)

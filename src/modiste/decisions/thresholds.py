@@ -1,0 +1,81 @@
+"""Thresholds: from probabilities to decisions. The only place where a probability meets its threshold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from modiste.errors import UsageError
+from modiste.labels import LabelSet
+
+
+@dataclass(frozen=True, eq=False)
+class Thresholds:
+    """One threshold a label.
+
+    Attributes:
+        values: (labels,) float32 in [0, 1], in the order of the label set; 1 never says the label.
+        source: where they come from, in words for a person ("fixed 0.5").
+        top: of the free labels, say the so many most probable ones, whatever the thresholds; None says by threshold.
+        never_empty: where no label at all is above its threshold, say the most probable one.
+
+    Raises:
+        UsageError: `values` has another shape or a value outside [0, 1], or `top` is below 1.
+    """
+
+    values: np.ndarray
+    source: str
+    top: int | None = None
+    never_empty: bool = False
+
+    def __post_init__(self) -> None:
+        values = np.array(self.values, dtype=np.float32)
+        if values.ndim != 1:
+            raise UsageError.expected("thresholds of shape (labels,)", f"shape {values.shape}", "one number a label")
+        outside = values[~((values >= 0) & (values <= 1))]  # this form catches nan too
+        if outside.size:
+            raise UsageError.expected("thresholds in [0, 1]", f"{outside[0]}", "a probability, such as 0.5")
+        if self.top is not None and self.top < 1:
+            raise UsageError.expected("the number of labels to say to be at least 1", self.top, "top:3")
+        values.flags.writeable = False
+        object.__setattr__(self, "values", values)
+
+    @classmethod
+    def fixed(cls, value: float, labels: int) -> Self:
+        """The same threshold for each of `labels` labels."""
+        return cls(np.full(labels, value), f"fixed {value:g}")
+
+    def apply(self, probs: np.ndarray, label_set: LabelSet) -> np.ndarray:
+        """Decisions (n, labels) int8 from probs (n, labels).
+
+        A label of a free group is 1 where its probability is strictly greater than its threshold
+        (paper: 0.5). Of an exclusive group exactly the most probable label is 1, whatever the thresholds.
+
+        Raises:
+            UsageError: `probs` has another number of labels.
+        """
+        if probs.ndim != 2 or probs.shape[1] != len(self.values):
+            raise UsageError.expected(
+                f"probs of shape (n, {len(self.values)})",
+                f"shape {probs.shape}",
+                "the thresholds of the same label set",
+            )
+        decisions = (probs > self.values).astype(np.int8)
+        if self.top is not None and label_set.free_labels.size:
+            decisions[:, label_set.free_labels] = _best(probs[:, label_set.free_labels], self.top)
+        for where in label_set.exclusive.values():
+            decisions[:, where] = _best(probs[:, where], 1)
+        if self.never_empty:
+            empty = ~decisions.any(axis=1)
+            decisions[empty] = _best(probs[empty], 1)
+        return decisions
+
+
+def _best(probs: np.ndarray, count: int) -> np.ndarray:
+    """1 at the `count` most probable labels of each photo, of equal ones the first in order, (n, labels) int8."""
+    order = np.argsort(-probs, axis=1, kind="stable")[:, :count]
+    best = np.zeros(probs.shape, dtype=np.int8)
+    np.put_along_axis(best, order, 1, axis=1)
+    return best

@@ -1,0 +1,67 @@
+"""What a trained network says of a split, from kept features where some of its layers were locked throughout."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from modiste.data.manifest import Manifest
+from modiste.errors import PhotoError
+from modiste.models.split import NetworkSplitter, Unlocked
+from modiste.models.tagger import Tagger, groups_unlocked
+from modiste.runs.predictions import Predictions, Progress, predict
+from modiste.runs.run import Run
+from modiste.storage import cache
+from modiste.training.feature_cache import FeatureEntry, Features, boundaries, compute
+from modiste.training.fixed_views import FixedViews
+
+_BATCH = 64  # photos whose features go through the unlocked part together
+
+
+def predict_kept(run: Run, part: Manifest, progress: Progress = None) -> Predictions:
+    """What the network says of a part of its own photos, with its own views.
+
+    Runs of a comparison that lock the same layers share the features of their test photos too. Where nothing was
+    locked, or a photo can't be read, or there is no room, the whole network is asked.
+
+    Args:
+        run: a trained run.
+        part: the photos.
+        progress: told (photos done, photos in all).
+
+    Raises:
+        RunError: there is no trained model, or not one photo can be read.
+    """
+    recipe = run.recipe
+    unlock = max((stage.unlock for stage in recipe.stages), key=groups_unlocked)
+    model = Tagger.from_state(recipe.model, run.read_weights()).to("cuda" if torch.cuda.is_available() else "cpu")
+    cutter = NetworkSplitter(model, recipe.image.size)
+    if recipe.train.cache != "auto" or not cutter.can_cut(unlock):
+        return predict(run, part, None, progress)
+    try:
+        pictures = FixedViews.plain(part.photos(), cache.content_keys(part.photos()), recipe, run.views)
+        (boundary,) = boundaries(cutter, unlock, (pictures.size,))
+        shelf = FeatureEntry(pictures, boundary, recipe.model.backbone)
+        cache.touch(shelf.folder)
+        if not cache.make_room(shelf.missing_bytes()):
+            return predict(run, part, None, progress)
+        compute(cutter, [[shelf]], workers=recipe.train.workers, progress=progress)
+    except PhotoError:
+        return predict(run, part, None, progress)
+    raw = _probs(cutter.unlocked(unlock).eval(), shelf.open(), len(part), model.mean.device)
+    return Predictions(part, raw, [None] * len(part), run.views)
+
+
+def _probs(network: Unlocked, kept: Features, photos: int, device: torch.device) -> np.ndarray:
+    """(photos, labels) float32, the mean over the views."""
+    batches = []
+    for start in range(0, photos, _BATCH):
+        rows = range(start, min(start + _BATCH, photos))
+        said = []
+        for view in range(len(kept.views)):
+            inputs = [tensor.to(device) for tensor in kept.tensors([view] * len(rows), rows)]
+            with torch.inference_mode():
+                said.append(network(*inputs).float().sigmoid())
+        batches.append(torch.stack(said).mean(dim=0))
+    probs: np.ndarray = torch.cat(batches).cpu().numpy()
+    return probs

@@ -1,0 +1,275 @@
+"""One page for a person: how good the predictions are, where they fail, and what needs no photo at all.
+
+`report.html` holds everything it shows (plots, thumbnails, sorting) and asks nothing of the network.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from PIL import Image
+
+from modiste.config import DecideConfig
+from modiste.data.groups import group_numbers
+from modiste.decisions.decision import Decision
+from modiste.decisions.fit import make_folds
+from modiste.decisions.fit_thresholds import FEW
+from modiste.errors import UsageError
+from modiste.evaluation.report_photos import photo_cards
+from modiste.evaluation.report_plots import ThresholdCurve, plot_operating, plot_reliability, plot_thresholds
+from modiste.files import write_text
+from modiste.inference.predictor import BasePredictor
+from modiste.labels import LabelSet
+from modiste.metrics.bootstrap import Interval
+from modiste.metrics.operating_points import OperatingPoint, operating_curve
+from modiste.metrics.scores import Scores
+from modiste.metrics.sweep import sweep
+from modiste.pages.html import data_uri, render
+from modiste.pages.plots import DPI, MOST_LABELS, Result, drawable, plot_curves, plot_history, plot_labels, plot_matrix
+from modiste.prediction import Decided
+from modiste.runs.load import predictor
+
+if TYPE_CHECKING:  # need torch
+    from modiste.evaluation.evaluate import Evaluation
+    from modiste.runs.blend_run import BlendRun
+    from modiste.runs.run import Run
+
+DRAWN = "The pictures are drawn, not photographed: these scores say nothing about real photos."
+_MOST_PAIRS = 15  # rows of a table of confusions
+_MOST_ERRORS = 30  # labels in the plot of co-errors
+_MOST_CHIPS = 8  # labels of one kind under one photo
+
+
+def write_report(
+    folder: Path,
+    *,
+    title: str,
+    scores: Scores,
+    targets: np.ndarray,
+    raw: np.ndarray,
+    said: Decided,
+    label_set: LabelSet,
+    photos: Sequence[Path],
+    decision: Decision,
+    facts: Mapping[str, str],
+    intervals: Mapping[str, Interval],
+    operating: Sequence[OperatingPoint] = (),
+    history: list[dict[str, Any]] | None = None,
+    notes: Sequence[str] = (),
+    tags: BasePredictor | None = None,
+) -> Path:
+    """Write `report.html` and its plots as PNG files into `folder`; return the page's path.
+
+    Args:
+        folder: made if missing; files of an earlier report are replaced.
+        scores: of these targets and what was said, from `metrics.score`.
+        targets, label_set: as in `metrics.score`.
+        raw, said: the network's own probabilities (n, labels), and what was made of them.
+        photos: n files; one that can't be read shows as a grey box with its name.
+        decision: how probabilities became decisions.
+        facts, intervals: what a reader should know, in order; of the scores, by the names of `weighted.flat`.
+        operating: what each precision costs in reviews, of rising precision; empty draws no curve.
+        history, notes, tags: rows as `plot_history` takes them; sentences above everything; what makes heatmaps.
+
+    Raises:
+        UsageError: the numbers of photos differ.
+    """
+    if not len(targets) == len(said.probs) == len(photos):
+        got = f"{len(targets)}, {len(said.probs)} and {len(photos)}"
+        raise UsageError.expected("as many targets as predictions and photos", got, "the arrays of one evaluation")
+    folder, result = Path(folder), Result(scores, targets, *said, label_set)
+    plots = _Plots(folder)
+    _draw(plots, result, history)
+    _draw_decision(plots, result, raw, decision, intervals)
+    if operating:
+        plots.keep("operating.png", plot_operating, operating)
+    page = _page(
+        title=title,
+        facts=facts,
+        notes=notes,
+        scores=scores,
+        labels=label_set,
+        decision=decision,
+        intervals=intervals,
+        operating=operating,
+        few=FEW,
+        beta=_beta(decision),
+        plots=plots.drawn,
+        pairs=_pairs(result),
+        cards=photo_cards(result, photos, tags),
+    )
+    write_text(folder / "report.html", page)
+    return folder / "report.html"
+
+
+def _beta(decision: Decision) -> int:
+    """Of the F-score that threshold curves show: those with intervals are F1 and F2."""
+    return 1 if (decision.policy.kind, decision.policy.value) == ("fbeta", 1) else 2
+
+
+class _Plots:
+    """Plots in a folder: file name -> data URI and width on the page in CSS pixels."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.drawn: dict[str, tuple[str, int]] = {}
+
+    def keep(self, name: str, draw: Callable[..., None], *arguments: object, **options: object) -> None:
+        """Draw a plot into the folder."""
+        draw(*arguments, self.folder / name, **options)
+        content = (self.folder / name).read_bytes()
+        self.drawn[name] = (data_uri("png", content), Image.open(io.BytesIO(content)).width * 96 // DPI)
+
+
+def _shown(scores: Scores) -> list[int]:
+    """Positions of the labels that plots have room for: the most frequent ones, in order."""
+    positives = np.array([label.positives for label in scores.labels.values()])
+    return sorted(k for k in np.argsort(-positives, kind="stable")[:MOST_LABELS].tolist() if positives[k])
+
+
+def _confusion_file(group: str) -> str:
+    return "confusion-" + re.sub(r"[^\w-]+", "-", group)[:60] + ".png"  # a group's name may hold "/"
+
+
+def _draw(plots: _Plots, result: Result, history: list[dict[str, Any]] | None) -> None:
+    """Draw what there is something to draw for."""
+    shown, words = _shown(result.scores), drawable(result.label_set.ids)
+    if shown:
+        plots.keep("pr-curves.png", plot_curves, result, shown, words)
+        plots.keep("labels.png", plot_labels, result.scores, shown, words)
+    for name, group in result.scores.groups.items():
+        if group.n and len(group.ids) <= MOST_LABELS:
+            rows = group.confusion / np.maximum(group.confusion.sum(axis=1, keepdims=True), 1)
+            ids = [words[result.label_set.index(label)] for label in group.ids]
+            plots.keep(_confusion_file(name), plot_matrix, rows, ids, ("said", "true", "share of the row"))
+    errors = _co_errors(result)
+    if errors.any():
+        busy = np.sort(np.argsort(-(errors.sum(axis=0) + errors.sum(axis=1)), kind="stable")[:_MOST_ERRORS])
+        ids = [words[k] for k in busy]
+        plots.keep("co-errors.png", plot_matrix, errors[np.ix_(busy, busy)], ids, ("wrongly said", "missed", "photos"))
+    if history:
+        plots.keep("curves.png", plot_history, history)
+
+
+def _draw_decision(
+    plots: _Plots, result: Result, raw: np.ndarray, decision: Decision, intervals: Mapping[str, Interval]
+) -> None:
+    """Draw how probabilities became decisions."""
+    shown, words = _shown(result.scores), drawable(result.label_set.ids)
+    if not shown:
+        return
+    names = [words[k] for k in shown]
+    plots.keep(
+        "reliability.png", plot_reliability, result.targets[:, shown], raw[:, shown], result.probs[:, shown], names
+    )
+    free = [k for k in shown if k in result.label_set.free_labels]
+    if not free or decision.thresholds.top is not None:
+        return
+    beta = _beta(decision)
+    curves = [
+        ThresholdCurve(
+            words[k],
+            sweep(result.targets[:, k], result.probs[:, k]),
+            float(decision.thresholds.values[k]),
+            intervals[f"labels.{result.label_set.ids[k]}.f{beta}"],
+        )
+        for k in free
+    ]
+    plots.keep("thresholds.png", plot_thresholds, curves, beta)
+
+
+def _co_errors(result: Result) -> np.ndarray:
+    """(labels, labels) int64: photos where i was missed and j of the same free group was wrongly said."""
+    missed = (result.targets == 1) & (result.decisions == 0)
+    wrong = (result.targets == 0) & (result.decisions == 1)
+    counts = np.rint(missed.T.astype(np.float64) @ wrong).astype(np.int64)
+    groups = result.label_set.groups
+    group = np.repeat([-1 if g.exclusive else k for k, g in enumerate(groups)], [len(g.labels) for g in groups])
+    return np.where((group[:, None] == group) & (group >= 0), counts, 0)
+
+
+def _pairs(result: Result) -> dict[str, list[tuple[str, str, int, float]]]:
+    """Frequent confusions (true, said, photos, share), by name for exclusive groups, under "" for the free ones."""
+    names, index = result.label_set.names(), result.label_set.index
+    missed = ((result.targets == 1) & (result.decisions == 0)).sum(axis=0)
+    parts = {"": (_co_errors(result), missed, names)}
+    for group, found in result.scores.groups.items():
+        parts[group] = (found.confusion, found.confusion.sum(axis=1), [names[index(label)] for label in found.ids])
+    pairs = {}
+    for part, (counts, whole, ids) in parts.items():
+        off = counts * (1 - np.eye(len(counts), dtype=np.int64))
+        top = [np.unravel_index(at, off.shape) for at in np.argsort(-off, axis=None, kind="stable")[:_MOST_PAIRS]]
+        pairs[part] = [(ids[i], ids[j], int(off[i, j]), off[i, j] / whole[i]) for i, j in top if off[i, j]]
+    return {part: rows for part, rows in pairs.items() if rows}
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None or math.isnan(value) else f"{value:.3f}"
+
+
+def _page(**content: object) -> str:
+    filters: dict[str, Callable[..., str]] = {"number": _number, "confusion_file": _confusion_file}
+    return render("report.html.j2", filters, most_labels=MOST_LABELS, most_chips=_MOST_CHIPS, **content)
+
+
+def report_evaluation(run: Run | BlendRun, evaluation: Evaluation) -> Path:
+    """Write the report of an evaluation into `report-<split>` of its run folder; return the page's path."""
+    part, decision, history = evaluation.part, evaluation.decision, run.folder / "history.csv"
+    facts = {
+        **run.facts(),
+        "photos": f"{len(part)} of split '{evaluation.split}'",
+        "test-time augmentation": evaluation.views,
+        "thresholds": _origin(evaluation),
+        "date": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+    }
+    notes = [f"{len(evaluation.failed)} photos could not be read and are left out."] if evaluation.failed else []
+    notes += [DRAWN] if run.name == "demo" else []
+    notes += evaluation.notes
+    return write_report(
+        run.folder / f"report-{evaluation.split}",
+        title=f"{run.name}: {evaluation.split}",
+        scores=evaluation.scores,
+        targets=part.targets,
+        raw=evaluation.raw,
+        said=Decided(evaluation.probs, evaluation.decisions),
+        label_set=run.label_set,
+        photos=part.photos(),
+        decision=decision,
+        facts=facts,
+        intervals=evaluation.intervals,
+        operating=_operating(evaluation),
+        history=pl.read_csv(history).to_dicts() if history.is_file() else None,
+        notes=notes,
+        tags=predictor(run, "one"),
+    )
+
+
+def _origin(evaluation: Evaluation) -> str:
+    """Where the thresholds come from, in words."""
+    decision = evaluation.decision
+    if not decision.provenance:
+        return str(decision.policy)
+    known = decision.provenance
+    words = f"{decision.policy}, tuned on {known['count']} photos of '{known['split']}' on {known['date'][:10]}"
+    if decision.calibrated:
+        words += ", calibrated"
+    return words + (", each photo here by what the others tuned" if evaluation.cross_fitted else "")
+
+
+def _operating(evaluation: Evaluation) -> list[OperatingPoint]:
+    """What each precision costs in reviews; nothing where the photos are too few to deal into folds."""
+    targets = evaluation.part.targets
+    try:
+        groups, count = group_numbers(evaluation.part), DecideConfig().folds
+        folds = make_folds(targets, groups, count) if evaluation.folds is None else evaluation.folds
+    except UsageError:
+        return []
+    return operating_curve(targets, evaluation.probs, evaluation.decisions, folds=folds)

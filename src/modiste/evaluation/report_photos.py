@@ -1,0 +1,76 @@
+"""Photos of a report: the worst and the best, what was said of them, and where the evidence lies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from modiste.data import images
+from modiste.inference.heatmaps import overlay
+from modiste.inference.predictor import BasePredictor
+from modiste.metrics.scores import mean_log_loss
+from modiste.pages.html import jpeg_uri, thumbnail
+from modiste.pages.plots import Result
+from modiste.prediction import Prediction
+
+_EACH_WAY = 12  # worst photos, and best ones
+_THUMBNAIL = 360  # pixels of the longer side: about 180 on the page, twice that on dense screens
+_HEATMAPS = 3  # labels of a photo whose evidence is shown
+_HEATMAP = 180  # pixels a side: about 60 on the page
+_SHOWN = ("right", "wrong", "missed", "unknown")  # kinds of labels, the first have heatmaps first
+
+
+def photo_cards(result: Result, photos: Sequence[Path], tags: BasePredictor | None) -> dict[str, list[dict[str, Any]]]:
+    """What the page shows of the worst and the best photos, by log loss.
+
+    Args:
+        result: targets and what was said, of n photos.
+        photos: n files.
+        tags: the model, to ask for heatmaps; None shows none.
+    """
+    losses = np.array([mean_log_loss(*pair) for pair in zip(result.targets, result.probs, strict=True)])
+    order = np.argsort(-losses, kind="stable")[: np.isfinite(losses).sum()]  # nan, nothing known, sorts last
+    rows = {"worst": order[:_EACH_WAY], "best": order[_EACH_WAY:][::-1][:_EACH_WAY]}  # no photo is both
+    every = [int(i) for chosen in rows.values() for i in chosen]
+    said = dict(zip(every, tags.stream([photos[i] for i in every]), strict=True)) if tags else {}
+    mode = tags.image.mode if tags else "stretch"
+
+    def card(i: int) -> dict[str, Any]:
+        shown = _card(photos[i], float(losses[i]), i, result)
+        labels = [id_ for kind in _SHOWN for id_, _, _ in shown["chips"][kind]][:_HEATMAPS]
+        return {**shown, "heatmaps": _heatmaps(photos[i], said[i], labels, mode) if tags else []}
+
+    return {way: [card(int(i)) for i in chosen] for way, chosen in rows.items()}
+
+
+def _card(photo: Path, loss: float, i: int, result: Result) -> dict[str, Any]:
+    target, prob, said = result.targets[i], result.probs[i], result.decisions[i].astype(bool)
+    true = target == 1
+    kinds = {
+        "right": true & said,
+        "missed": true & ~said,
+        "wrong": (target == 0) & said,
+        "unknown": (target < 0) & said,
+    }
+    labels, order = list(result.label_set), np.argsort(-prob, kind="stable")
+    chips = {
+        kind: [(labels[k].id, labels[k].name(), float(prob[k])) for k in order if found[k]]
+        for kind, found in kinds.items()
+    }
+    return {"name": Path(photo).name, "loss": loss, "thumbnail": thumbnail(photo, _THUMBNAIL), "chips": chips}
+
+
+def _heatmaps(photo: Path, seen: Prediction, labels: Sequence[str], mode: images.Mode) -> list[tuple[str, str]]:
+    """Name and picture of each label's evidence."""
+    if seen.cells is None:
+        return []
+    square = images.read_square(photo, _HEATMAP, mode)
+    found = []
+    for label in labels:
+        name = seen.label_set.names()[seen.label_set.index(label)]
+        found.append((name, jpeg_uri(Image.fromarray(overlay(square, seen.heatmap(label, _HEATMAP))))))
+    return found

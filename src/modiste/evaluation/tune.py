@@ -1,0 +1,211 @@
+"""Tuning: a model's predictions on labelled photos -> its decision, with what may be expected of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from modiste.config import DecideConfig
+from modiste.data.groups import group_numbers
+from modiste.decisions.calibration import CALIBRATION_METHODS
+from modiste.decisions.decision import DECISION_FILE, Decision
+from modiste.decisions.fit import fit_decision, make_folds
+from modiste.decisions.label_shift import FEWEST_CATALOGUE, estimate_label_shift
+from modiste.decisions.policies import Policy
+from modiste.errors import UsageError
+from modiste.evaluation.evaluate import Evaluation, judge
+from modiste.inference.predictor import PhotoLike, Views
+from modiste.metrics.scores import Scores, measure_prevalence, score
+from modiste.metrics.weighted import flat_scores
+from modiste.prediction import Decided
+from modiste.runs.blend_run import BlendRun
+from modiste.runs.load import open_run, predictor
+from modiste.runs.predictions import Predictions, Progress, photos_key, predicted
+from modiste.runs.run import Run
+
+_MEMORISED = ("The network was trained on these photos and knows them by heart: expect less of others.",)
+_MOVED = 0.5  # share by which a label must be more or less frequent to be named
+_EXPECTED = ("map", "macro.precision", "macro.recall", "macro.f1", "macro.f2", "micro.f1")
+
+
+@dataclass(frozen=True, eq=False)
+class Tuned:
+    """A decision that has been made.
+
+    Attributes:
+        decision: what was written.
+        evaluation: cross-fitted, on the photos that it was tuned on: what may be expected.
+        in_sample: scores of the decision on those same photos, which flatter it.
+        before: scores of the paper's rule, probability > 0.5, on the same photos.
+        notes: a sentence for each label whose threshold says less than it seems to, or that a catalogue has more
+            or less of.
+    """
+
+    decision: Decision
+    evaluation: Evaluation
+    in_sample: Scores
+    before: Scores
+    notes: tuple[str, ...]
+
+
+def tune(
+    folder: Path | str,
+    *,
+    policy: str | None = None,
+    calibration: str | None = None,
+    split: str = "val",
+    views: Views | None = None,
+    catalogue: Sequence[PhotoLike] = (),
+    progress: Progress = None,
+) -> Tuned:
+    """Calibrate a model and tune its thresholds on a split; write `decision.json`.
+
+    Args:
+        folder: the run or blend folder.
+        policy: "fixed:0.5", "fbeta:2", "precision:0.9", "recall:0.9" or "top:3"; None takes the recipe's.
+        calibration: "none", "auto", "temperature", "platt" or "isotonic"; None takes the recipe's.
+        split: photos to tune on; not those that are to be reported.
+        views: test-time augmentation; None takes the recipe's.
+        catalogue: photos without labels of the catalogue that will be tagged, where its label mix is another one.
+        progress: told (photos done, photos in all), where the network has to be asked.
+
+    Raises:
+        ManifestError: the split is empty.
+        RunError: there is no trained model, or not one photo can be read.
+        UsageError: no such policy or calibration, too few photos, or a catalogue without calibration.
+    """
+    run = open_run(Path(folder))
+    config = settings(run, policy, calibration)
+    said = predicted(run, split, views, progress)
+    part, raw = said.part.select(said.readable), said.raw[said.readable]
+    if not (Policy.parse(config.policy).tuned or config.calibration != "none"):
+        return _untuned(run, split, said, config.policy)
+    folds = make_folds(part.targets, group_numbers(part), config.folds)
+    fitted = fit_decision(config, part.targets, raw, folds, run.label_set)
+    mix = None
+    if catalogue:
+        mix = _label_shift(run, config, fitted.decision, part.targets, catalogue=catalogue, views=views)
+    known = {
+        "split": split,
+        "photos": photos_key(part),
+        "count": len(part),
+        "views": views or run.decision.provenance.get("views"),
+        **_origin(run, config, fitted.decision),
+    }
+    decision = replace(fitted.decision, provenance=known)
+    evaluation = judge(run, split, said, decision)
+    in_sample = _scores(run, part.targets, decision.apply(raw, run.label_set))
+    known["expected"] = _expected(evaluation)
+    notes = [*_MEMORISED] if split == "train" else []
+    if mix is not None:
+        fitted = fit_decision(config, part.targets, raw, folds, run.label_set, here=mix.here)
+        known = {**known, "thresholds": fitted.decision.digest, "catalogue": len(catalogue)}
+        decision = replace(fitted.decision, provenance=known)
+        notes += mix.notes
+    decision.write(run.folder / DECISION_FILE, run.label_set)
+    before = _scores(run, part.targets, Decision.untuned("fixed:0.5", run.label_set).apply(raw, run.label_set))
+    return Tuned(decision, evaluation, in_sample, before, (*notes, *fitted.notes))
+
+
+def _origin(run: Run | BlendRun, config: DecideConfig, decision: Decision) -> dict[str, Any]:
+    """What a decision was made of and when; it tells later whether that still holds."""
+    return {
+        "model": run.key,
+        "thresholds": decision.digest,
+        "calibration": config.calibration,
+        "folds": config.folds,
+        "date": datetime.now().astimezone().isoformat(timespec="seconds"),
+    }
+
+
+def _untuned(run: Run | BlendRun, split: str, said: Predictions, policy: str) -> Tuned:
+    """A decision that needs no photos, with its scores."""
+    decision = Decision.untuned(policy, run.label_set)
+    evaluation = judge(run, split, said, decision)
+    decision.write(run.folder / DECISION_FILE, run.label_set)
+    paper = Decision.untuned("fixed:0.5", run.label_set).apply(evaluation.raw, run.label_set)
+    return Tuned(decision, evaluation, evaluation.scores, _scores(run, evaluation.part.targets, paper), ())
+
+
+def _expected(evaluation: Evaluation) -> dict[str, dict[str, float]]:
+    """The main scores with their intervals."""
+    measured = flat_scores(evaluation.scores)
+    return {
+        name: {"value": measured[name], **evaluation.intervals[name]._asdict()}
+        for name in _EXPECTED
+        if np.isfinite(measured[name])
+    }
+
+
+def needs_tuning(run: Run | BlendRun) -> bool:
+    """Whether the run's settings ask for a decision that is not there yet, or was made for other weights."""
+    known = run.decision.provenance
+    asked = Policy.parse(run.decide.policy) != run.decision.policy or run.decide.calibration != "none"
+    return known.get("model") != run.key if known else asked
+
+
+def settings(run: Run | BlendRun, policy: str | None, calibration: str | None) -> DecideConfig:
+    """The run's settings with what is given in their place.
+
+    Raises:
+        UsageError: no such policy or calibration.
+    """
+    config = run.decide
+    if policy is not None:
+        config = config.model_copy(update={"policy": str(Policy.parse(policy))})
+    if calibration is not None:
+        known = (*CALIBRATION_METHODS, "auto")
+        if calibration not in known:
+            raise UsageError.expected(f"--calibration to be one of {', '.join(known)}", f"'{calibration}'", "auto")
+        config = config.model_copy(update={"calibration": calibration})
+    return config
+
+
+def _scores(run: Run | BlendRun, targets: np.ndarray, said: Decided) -> Scores:
+    return score(targets, said.probs, said.decisions, run.label_set)
+
+
+class _Shift(NamedTuple):
+    """How frequent each label is in a catalogue, (labels,), and sentences about it."""
+
+    here: np.ndarray
+    notes: list[str]
+
+
+def _label_shift(
+    run: Run | BlendRun,
+    config: DecideConfig,
+    decision: Decision,
+    targets: np.ndarray,
+    *,
+    catalogue: Sequence[PhotoLike],
+    views: Views | None,
+) -> _Shift:
+    """What a catalogue's photos say of its label mix."""
+    if config.calibration == "none":
+        got = "--calibration none"
+        raise UsageError.expected("calibrated probabilities to tell a label mix by", got, "--calibration auto")
+    said = list(predictor(run, views).raw(catalogue))
+    errors = [one.error for one in said if one.error is not None]
+    if len(said) - len(errors) < FEWEST_CATALOGUE:
+        broken = next((f", and {one.photo} that can't be" for one in said if one.error is not None), "")
+        got = f"{len(said) - len(errors)}{broken}"
+        raise UsageError.expected(
+            f"at least {FEWEST_CATALOGUE} photos of the catalogue that can be read", got, "more of them"
+        )
+    raw = np.stack([one.probs for one in said])
+    read = np.isfinite(raw).all(axis=1)
+    tuned = measure_prevalence(targets)
+    here = estimate_label_shift(decision.apply(raw[read], run.label_set).probs, tuned, run.label_set)
+    notes = [f"{len(errors)} of the catalogue's {len(raw)} photos could not be read: {errors[0]}"] if errors else []
+    notes += [
+        f"'{label}' is estimated at {new:.1%} of the catalogue, against {old:.1%} of the photos tuned on."
+        for label, old, new in zip(run.label_set.ids, tuned, here, strict=True)
+        if abs(new - old) > _MOVED * max(old, 0.01)
+    ]
+    return _Shift(here, notes)

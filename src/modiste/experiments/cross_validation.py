@@ -1,0 +1,122 @@
+"""Cross-validation: a run for each fold, and one ensemble of them, tuned on what each says of photos it never saw.
+
+folds.json            their numbers
+base.toml             the recipe of all
+manifest.parquet      photos, targets, test part and folds
+fold-0, fold-1, ...   a run each; its own fold validates, the others train
+ensemble              a blend folder: the mean of all runs, with the out-of-fold scores
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from modiste.config import DataConfig, Recipe
+from modiste.data.manifest import Manifest
+from modiste.decisions.blend import Blend
+from modiste.errors import ManifestError, RunError, UsageError
+from modiste.evaluation.cached_predictions import predict_kept
+from modiste.files import new_folder, write_text
+from modiste.labels import LabelSet
+from modiste.prediction import Decided
+from modiste.runs.blend_run import BlendRun
+from modiste.runs.predictions import Predictions, photos_key, write
+from modiste.runs.run import Run
+from modiste.training.loop import resume, train
+from modiste.training.monitor import Monitor
+from modiste.training.state import make_fabric
+
+FOLDS_FILE = "folds.json"
+
+
+def create_folds(folder: Path, recipe: Recipe, manifest: Manifest, count: int) -> None:
+    """Make the folder of a cross-validation, whole or not at all; folds that the manifest has are kept.
+
+    Args:
+        folder: where nothing is yet.
+        recipe: of all runs.
+        manifest: photos with targets; a test part is kept, or made by the recipe's `data.test_fraction`.
+        count: how many folds, at least 2.
+
+    Raises:
+        ManifestError: the manifest has another number of folds.
+        RunError: the folder exists.
+        UsageError: the recipe names one fold.
+    """
+    data = recipe.data
+    if data.fold is not None:
+        raise UsageError.expected("--folds alone", f"--fold {data.fold} beside it", "one of the two")
+    manifest = manifest.with_split(0.0, data.test_fraction, recipe.seed, data.stratify_columns)
+    if "fold" not in manifest.frame.columns:
+        manifest = manifest.with_folds(count, recipe.seed, data.stratify_columns)
+    numbers = sorted({*manifest.frame["fold"].to_list()} - {-1})
+    if len(numbers) != count:
+        raise ManifestError.expected(f"{count} folds in {manifest.source}", len(numbers), f"--folds {len(numbers)}")
+    with new_folder(folder.absolute(), f"--resume {folder}, or another -o") as temporary:
+        write_text(temporary / FOLDS_FILE, json.dumps({"folds": numbers}) + "\n")
+        write_text(temporary / "base.toml", recipe.to_toml())
+        manifest.label_set.write(temporary / "labels.json")
+        manifest.absolute().write(temporary / "manifest.parquet")
+
+
+def cross_validate(
+    folder: Path, *, accelerator: str = "auto", watch: Callable[[str], Monitor] = lambda _: Monitor()
+) -> BlendRun:
+    """Train what is missing of a cross-validation, and make its ensemble; the ensemble is still to be tuned.
+
+    Args:
+        folder: made by `create_folds`.
+        accelerator: as for `make_fabric`.
+        watch: gives for a run's title who is told of its training.
+
+    Raises:
+        RunError: the folder is no cross-validation.
+        The errors of `train`.
+    """
+    if not (folder / FOLDS_FILE).is_file():
+        raise RunError.expected(
+            f"{folder} to be a cross-validation", f"no {FOLDS_FILE} in it", "modiste train --folds 5"
+        )
+    if (folder / "ensemble").is_dir():
+        return BlendRun.read(folder / "ensemble")
+    numbers: list[int] = json.loads((folder / FOLDS_FILE).read_text(encoding="utf-8"))["folds"]
+    recipe = Recipe.read(folder / "base.toml")
+    manifest = Manifest.read(folder / "manifest.parquet", DataConfig(), LabelSet.read(folder / "labels.json"))
+    runs: dict[int, tuple[Run, Monitor]] = {}
+    for k, fold in enumerate(numbers, 1):
+        at, own = folder / f"fold-{fold}", recipe.replace([f"data.fold={fold}", "data.test_fraction=0"])
+        monitor, fabric = watch(f"fold {fold}, {k} of {len(numbers)}"), make_fabric(own, 1, accelerator)
+        if at.exists():
+            run = resume(at, fabric=fabric, monitor=monitor)
+        else:
+            run = train(own, manifest, at, fabric=fabric, monitor=monitor)
+        runs[fold] = run, monitor
+    with new_folder(folder.absolute() / "ensemble", "removing it") as temporary:
+        _assemble(temporary, manifest, runs)
+    return BlendRun.read(folder / "ensemble")
+
+
+def _assemble(folder: Path, manifest: Manifest, runs: dict[int, tuple[Run, Monitor]]) -> None:
+    """Write the ensemble, and what each run says of its own fold."""
+    folds = manifest.frame["fold"].to_numpy()
+    splits = np.where(folds >= 0, "val", manifest.parts)
+    whole = manifest.with_column("split", np.where(np.isin(splits, ("val", "test")), splits, "").tolist())
+    part = whole.part("val")
+    in_fold = part.frame["fold"].to_numpy()
+    raw = np.full((len(part), len(part.label_set)), np.nan, np.float32)
+    errors: list[str | None] = [None] * len(part)
+    for fold, (run, monitor) in runs.items():
+        rows = np.flatnonzero(in_fold == fold)
+        said = predict_kept(run, part.select(rows), monitor.caching)
+        raw[rows] = said.raw
+        for row, error in zip(rows, said.errors, strict=True):
+            errors[row] = error
+    read = np.array([error is None for error in errors])
+    sentence = f"the mean of {len(runs)} folds; each photo is judged by the run that never saw it"
+    choice = {"split": "val", "photos": photos_key(part.select(read)), "out_of_fold": list(runs), "sentence": sentence}
+    made = BlendRun.write(folder, [run for run, _ in runs.values()], whole, Blend.mean(len(runs)), choice)
+    write(made, "val", Predictions(part, raw, errors, made.views), Decided(raw, np.zeros(raw.shape, np.int8)))

@@ -1,0 +1,167 @@
+"""Tagged photos -> text, CSV, JSONL, Parquet or a submission of the JD AI Fashion Challenge."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TextIO
+
+import numpy as np
+
+from modiste.errors import UsageError
+from modiste.files import replacing
+from modiste.inference.predictor import PhotoLike
+from modiste.labels import LabelSet
+from modiste.prediction import Prediction
+
+if TYPE_CHECKING:  # imported where it is needed, as it takes a tenth of the time that one photo does
+    import polars as pl
+
+
+Format = Literal["text", "csv", "jsonl", "parquet", "jd"]
+
+
+_FIRST = ("photo", "labels", "error")  # columns before those of the labels
+
+
+class Tagged(NamedTuple):
+    """A photo, its path or a file's bytes, and what was said of it."""
+
+    id: str
+    source: PhotoLike
+    prediction: Prediction
+
+
+def choose_format(asked: Format | None, path: Path | None) -> Format:
+    """The format asked for, else the one that the file's ending stands for, else text.
+
+    Raises:
+        UsageError: the ending stands for none, or Parquet is to go to the terminal.
+    """
+    known = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".txt": "text"}
+    if asked is None and path is not None and path.suffix.lower() not in known:
+        fix = "--format csv, or a folder without a dot in its name"
+        raise UsageError.expected(f"{path} to end in {', '.join(known)}", f"'{path.suffix}'", fix)
+    kind: Format = asked or ("text" if path is None else known[path.suffix.lower()])  # type: ignore[assignment]
+    if kind == "parquet" and path is None:
+        raise UsageError.expected("-o FILE for Parquet", "none", "-o tags.parquet")
+    return kind
+
+
+def write_tags(path: Path | None, kind: Format, photos: Iterable[Tagged], label_set: LabelSet) -> tuple[int, list[str]]:
+    """Write predictions as they come, to stdout, or whole or not at all to `path`.
+
+    Returns:
+        How many photos there were, and the errors of those that failed.
+    """
+    errors: list[str] = []
+    count = 0
+
+    def watched() -> Iterator[Tagged]:
+        nonlocal count
+        for photo in photos:
+            count += 1
+            if photo.prediction.error is not None:
+                errors.append(photo.prediction.error)
+            yield photo
+
+    if path is None:
+        _WRITERS[kind](sys.stdout, watched(), label_set)
+        return count, errors
+    if kind == "parquet":
+        import polars as pl
+
+        with replacing(path, pl.exceptions.ComputeError) as temporary:
+            as_frame(watched(), label_set).write_parquet(temporary)
+    else:
+        with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
+            _WRITERS[kind](out, watched(), label_set)
+    return count, errors
+
+
+def as_frame(photos: Iterable[Tagged], label_set: LabelSet) -> pl.DataFrame:
+    """A row a photo: photo, labels (list), error, and a float32 column of probabilities for each label.
+
+    The column of a label that is called as one of the first three is prob.<label>.
+    """
+    import polars as pl
+
+    ids, chosen, errors, probs = [], [], [], []
+    for id_, _, prediction in photos:
+        ids.append(id_)
+        chosen.append(list(prediction.labels))
+        errors.append(prediction.error)
+        probs.append(prediction.prob_array)
+    frame = pl.DataFrame(
+        {"photo": ids, "labels": chosen, "error": errors},
+        schema={"photo": pl.String, "labels": pl.List(pl.String), "error": pl.String},
+    )
+    table = np.array(probs, dtype=np.float32).reshape(-1, len(label_set))
+    names = _columns(label_set)
+    return frame.with_columns([pl.Series(name, table[:, k]).fill_nan(None) for k, name in enumerate(names)])
+
+
+def _columns(label_set: LabelSet) -> list[str]:
+    return [f"prob.{label}" if label in _FIRST else label for label in label_set.ids]
+
+
+def as_record(prediction: Prediction, id_: str) -> dict[str, Any]:
+    """Plain data for JSON."""
+    probs = {} if prediction.error else {label: round(prob, 6) for label, prob in prediction.probs.items()}
+    return {"photo": id_, "labels": list(prediction.labels), "probs": probs, "error": prediction.error}
+
+
+def as_text(prediction: Prediction, id_: str) -> str:
+    """One line for a person: the photo and its labels, the surest first."""
+    if prediction.error is not None:
+        return f"{id_}\terror: {prediction.error}"
+    probs = prediction.probs
+    chosen = sorted(prediction.labels, key=lambda label: -probs[label])
+    return f"{id_}\t" + ", ".join(f"{label} {probs[label]:.2f}" for label in chosen)
+
+
+def _write_csv(out: TextIO, photos: Iterator[Tagged], label_set: LabelSet) -> None:
+    rows = csv.writer(out, lineterminator="\n")
+    rows.writerow([*_FIRST, *_columns(label_set)])
+    for id_, _, prediction in photos:
+        probs = [""] * len(label_set) if prediction.error else [f"{prob:.6f}" for prob in prediction.prob_array]
+        rows.writerow([id_, "|".join(prediction.labels), prediction.error or "", *probs])
+
+
+def _write_jsonl(out: TextIO, photos: Iterator[Tagged], label_set: LabelSet) -> None:
+    for id_, _, prediction in photos:
+        out.write(json.dumps(as_record(prediction, id_), ensure_ascii=False) + "\n")
+
+
+def _write_text(out: TextIO, photos: Iterator[Tagged], label_set: LabelSet) -> None:
+    for id_, _, prediction in photos:
+        out.write(as_text(prediction, id_) + "\n")
+
+
+def _write_jd(out: TextIO, photos: Iterator[Tagged], label_set: LabelSet) -> None:
+    """The challenge's submission: a photo that can't be read gets no style, since every id must stand in it."""
+    from modiste.data.jd2018 import format_submission
+
+    jd2018 = LabelSet.read("jd2018")
+    if label_set.ids != jd2018.ids:
+        raise UsageError.expected(
+            "a model of the 13 styles of jd2018 for --format jd",
+            f"labels {label_set.ids[:3]}...",
+            "csv, jsonl or parquet",
+        )
+    ids, decisions = [], []
+    for id_, _, prediction in photos:
+        ids.append(Path(id_).stem)
+        decisions.append([int(label in prediction.labels) for label in label_set.ids])
+    out.write(format_submission(ids, np.array(decisions, dtype=np.int8)))
+
+
+_WRITERS: dict[str, Callable[[TextIO, Iterator[Tagged], LabelSet], None]] = {
+    "text": _write_text,
+    "csv": _write_csv,
+    "jsonl": _write_jsonl,
+    "jd": _write_jd,
+}

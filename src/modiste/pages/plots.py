@@ -1,0 +1,164 @@
+"""Plots as PNG files: training history, precision-recall curves, average precisions, confusion matrices."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib import rcParams
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
+
+from modiste.files import replacing
+from modiste.labels import LabelSet
+from modiste.metrics.scores import Scores, precision_recall
+
+# Okabe & Ito (2008): told apart with every common colour blindness.
+BLUE, ORANGE, VERMILLION, GREY = "#0072B2", "#E69F00", "#D55E00", "#767676"
+DPI = 144  # sharp on dense screens at 96 CSS pixels an inch
+_HEAT = "Blues"  # one hue from light to dark, reads in grey too
+MOST_LABELS = 60  # in one plot; more can't be read
+_LONGEST = 24  # characters of a label in a plot
+
+
+class Result(NamedTuple):
+    """What was said of some photos and how good it was: arrays are (n, labels), in the order of `label_set`."""
+
+    scores: Scores
+    targets: np.ndarray
+    probs: np.ndarray
+    decisions: np.ndarray
+    label_set: LabelSet
+
+
+def plot_history(history: list[dict[str, Any]], path: Path) -> None:
+    """Draw loss and validation mAP over the epochs as a PNG file.
+
+    Args:
+        history: one row an epoch with keys epoch, stage, loss, val_loss, val_map; None or nan leaves a gap.
+        path: where to write, atomically.
+    """
+
+    def column(key: str) -> np.ndarray:
+        return np.array([math.nan if row.get(key) is None else row[key] for row in history], dtype=np.float64)
+
+    epochs, stages = column("epoch"), [str(row.get("stage", "")) for row in history]
+    starts = [i for i in range(len(stages)) if i == 0 or stages[i] != stages[i - 1]]
+    figure = Figure((9, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot(epochs, column("loss"), "o-", color=BLUE, markersize=3, label="training")
+    left.plot(epochs, column("val_loss"), "s--", color=VERMILLION, markersize=3, label="validation")
+    left.legend(frameon=False)
+    right.plot(epochs, column("val_map"), "s--", color=VERMILLION, markersize=3)
+    for axes, what in ((left, "loss"), (right, "validation mAP")):
+        axes.set(xlabel="epoch", ylabel=what)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.spines[["top", "right"]].set_visible(False)
+        for i, stage in zip(starts, drawable([stages[i] for i in starts]), strict=True):
+            axes.axvline(epochs[i] - 0.5, color=GREY, linewidth=0.8, linestyle=":")
+            axes.annotate(stage, (epochs[i], 1.02), xycoords=("data", "axes fraction"), fontsize=8, color=GREY)
+    save_plot(figure, path)
+
+
+def plot_curves(result: Result, shown: Sequence[int], words: Sequence[str], path: Path) -> None:
+    """Precision against recall of the labels at positions `shown`, one small plot each, named by `words`.
+
+    The dashed line is the label's prevalence, the dot what the thresholds chose.
+    """
+    titles = [f"{words[k]}  {result.scores.labels[result.label_set.ids[k]].ap:.2f}" for k in shown]
+    figure, axes, corners = small_multiples(titles)
+    for k, (x, y) in zip(shown, corners, strict=True):
+        label = result.scores.labels[result.label_set.ids[k]]
+        precision, recall = precision_recall(result.targets[:, k], result.probs[:, k])
+        share = label.positives / label.known
+        axes.plot((x, x + 1), (y + share, y + share), color=ORANGE, linewidth=1, linestyle="--")
+        axes.step(x + np.append(0, recall), y + np.append(precision[0], precision), color=BLUE, linewidth=1.3)
+        axes.plot(x + label.recall, y + label.precision, "o", color=VERMILLION, markersize=4)
+    save_plot(figure, path)
+
+
+def small_multiples(titles: Sequence[str]) -> tuple[Figure, Axes, list[tuple[float, float]]]:
+    """Many small plots in one Axes, since 60 Axes take half a minute; each is a square from its corner, side 1.
+
+    Returns:
+        The figure, its Axes, and the lower left corner (x, y) of each plot.
+    """
+    columns = 5 if len(titles) <= 20 else 8
+    rows = -(-len(titles) // columns)
+    wide, high = 1.18, 1.36  # of one plot with its margin
+    figure = Figure((11, 11 * rows * high / (columns * wide)))
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(-0.1, columns * wide - 0.1), ylim=(0.2 - rows * high, 0.2))
+    axes.set_axis_off()
+    corners = [(place % columns * wide, -(place // columns) * high - 1) for place in range(len(titles))]
+    for title, (x, y) in zip(titles, corners, strict=True):
+        axes.plot((x, x, x + 1), (y + 1, y, y), color=GREY, linewidth=0.8)
+        axes.text(x, y + 1.04, title, fontsize=10 if columns <= 5 else 7.5)
+    return figure, axes, corners
+
+
+def plot_labels(scores: Scores, shown: list[int], words: list[str], path: Path) -> None:
+    """Average precision of the labels at positions `shown` as bars, with the prevalence as a tick."""
+    every = list(scores.labels.values())
+    order = sorted(shown, key=lambda k: every[k].ap)
+    figure = Figure((8, 0.9 + 0.22 * len(order)), layout="constrained")
+    axes = figure.subplots()
+    axes.barh(range(len(order)), [every[k].ap for k in order], color=BLUE, height=0.7, label="average precision")
+    share = [every[k].positives / every[k].known for k in order]
+    axes.plot(share, range(len(order)), "|", color=ORANGE, markersize=11, markeredgewidth=2.5, label="prevalence")
+    axes.set_yticks(range(len(order)), [words[k] for k in order], fontsize=8)
+    axes.set(xlim=(0, 1), ylim=(-0.6, len(order) - 0.4))
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside upper right", ncols=2, frameon=False, fontsize=8)
+    save_plot(figure, path)
+
+
+def plot_matrix(values: np.ndarray, words: list[str], names: tuple[str, str, str], path: Path) -> None:
+    """A square matrix as shades; `names` are those of the columns, the rows and the values."""
+    across, down, meaning = names
+    size, side = len(words), min(3.5 + 0.3 * len(words), 11)
+    figure = Figure((side + 0.8, side), layout="constrained")
+    axes = figure.subplots()
+    figure.colorbar(axes.imshow(values, cmap=_HEAT, vmin=0), ax=axes, label=meaning, shrink=0.6)
+    axes.set_xticks(range(size), words, rotation=90, fontsize=8 if size <= 30 else 6)
+    axes.set_yticks(range(size), words, fontsize=8 if size <= 30 else 6)
+    axes.set(xlabel=across, ylabel=down)
+    if size <= 20:
+        for (i, j), value in np.ndenumerate(values):
+            if value:
+                colour = "white" if value > 0.6 * values.max() else "black"
+                text = f"{value:.0f}" if value >= 1 else f"{value:.2f}".lstrip("0")
+                axes.text(j, i, text, ha="center", va="center", fontsize=7, color=colour)
+    save_plot(figure, path)
+
+
+def save_plot(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, atomically."""
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=DPI, metadata={"Software": None})
+
+
+# Fonts with Chinese, Japanese and Korean glyphs as Linux, macOS and Windows have them.
+_CJK = ("Noto Sans CJK SC", "Noto Sans SC", "WenQuanYi Micro Hei", "PingFang SC", "Hiragino Sans GB", "Microsoft YaHei")
+
+
+def drawable(words: Sequence[str]) -> list[str]:
+    """Words as the plots' fonts can draw them; one with a glyph that they lack becomes its number in the table."""
+    glyphs = {glyph for font in _fonts() for glyph in get_font(findfont(FontProperties(family=font))).get_charmap()}
+    short = [word if len(word) <= _LONGEST else word[: _LONGEST - 1] + "…" for word in words]
+    drawable = [glyphs >= set(map(ord, word)) for word in short]  # with "$" escaped, as it begins a formula
+    return [short[k].replace("$", r"\$") if drawable[k] else f"no. {k + 1}" for k in range(len(words))]
+
+
+@cache
+def _fonts() -> list[str]:
+    """The plots' own font, then those that are installed of `_CJK`, which draw what it lacks."""
+    installed = set(fontManager.get_font_names())
+    return ["DejaVu Sans", *(name for name in _CJK if name in installed)]
+
+
+rcParams["font.family"] = _fonts()

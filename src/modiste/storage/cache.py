@@ -1,0 +1,191 @@
+"""The folder of what is computed once: where it is, how large it may grow, what goes first.
+
+An entry is a folder with `entry.json` (what it holds) and files of rows. The entry that was used longest ago is removed
+first; one that was used in the last minutes may be in use and stays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from modiste.errors import PhotoError, UsageError
+from modiste.files import make_folder, write_text
+
+IN_USE_SECONDS = 600  # training touches its entries at least once an epoch or a minute
+_DIGITS = 16  # of the hash in an entry's name
+FREE_SHARE = 0.5  # of the free disk that the cache may fill, where nobody says otherwise
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry of the cache.
+
+    Attributes:
+        folder: where it lies.
+        facts: what it holds, as plain data.
+        bytes: its size on disk.
+        used: seconds since 1970 when it was last used.
+    """
+
+    folder: Path
+    facts: Mapping[str, Any]
+    bytes: int
+    used: float
+
+    @property
+    def in_use(self) -> bool:
+        """Whether it was used in the last minutes."""
+        return time.time() - self.used < IN_USE_SECONDS
+
+    @property
+    def words(self) -> str:
+        """What it holds, in a few words."""
+        facts = self.facts
+        size = f"{facts.get('size', '?')} px"
+        if "backbone" not in facts:
+            return f"photos, {size}"
+        kind = "augmented" if "augment" in facts else "plain"
+        return f"{facts['backbone']}, unlock {facts.get('unlock')}, {size}, {kind} views"
+
+    @property
+    def age(self) -> str:
+        """How long ago it was used, in words."""
+        hours = (time.time() - self.used) / 3600
+        return "in the last hour" if hours < 1 else f"{hours:.0f} h ago" if hours < 48 else f"{hours / 24:.0f} days ago"
+
+
+def cache_folder() -> Path:
+    """MODISTE_CACHE, else `modiste` in XDG_CACHE_HOME or ~/.cache."""
+    told = os.environ.get("MODISTE_CACHE")
+    return Path(told) if told else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "modiste"
+
+
+def budget() -> int:
+    """Bytes that the cache may hold: MODISTE_CACHE_GB, else half of what the disk has free for it.
+
+    Raises:
+        UsageError: MODISTE_CACHE_GB is no number.
+    """
+    told = os.environ.get("MODISTE_CACHE_GB")
+    if told is None:
+        there = next(folder for folder in (cache_folder(), *cache_folder().absolute().parents) if folder.exists())
+        return int((shutil.disk_usage(there).free + sum(entry.bytes for entry in entries())) * FREE_SHARE)
+    try:
+        return int(max(float(told), 0) * 1e9)
+    except (ValueError, OverflowError):
+        raise UsageError.expected("MODISTE_CACHE_GB to be a number", f"'{told}'", "MODISTE_CACHE_GB=50") from None
+
+
+def entry_folder(kind: str, facts: Mapping[str, Any]) -> Path:
+    """Where the entry of these facts lies; whatever its content depends on must be among them."""
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:_DIGITS]
+    return cache_folder() / f"{kind}-{digest}"
+
+
+def create_entry(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Make an entry, or note that it is used.
+
+    Raises:
+        StorageError: the folder can't be written.
+    """
+    make_folder(folder)
+    if (folder / "entry.json").is_file():
+        touch(folder)
+    else:
+        write_text(folder / "entry.json", json.dumps(facts, indent=1) + "\n")
+
+
+def touch(folder: Path) -> None:
+    """Note that an entry is used, if it is there."""
+    with suppress(FileNotFoundError):  # removed by hand; whoever has opened its files still reads them
+        os.utime(folder / "entry.json")
+
+
+def entries() -> list[Entry]:
+    """All entries, the one that was used last first."""
+    found = []
+    for path in cache_folder().glob("*/entry.json"):
+        try:
+            facts = dict(json.loads(path.read_text(encoding="utf-8")))
+            size = sum(file.stat().st_size for file in path.parent.iterdir())
+            found.append(Entry(path.parent, facts, size, path.stat().st_mtime))
+        except (OSError, ValueError, TypeError):  # removed meanwhile, or broken: then it is no entry
+            continue
+    return sorted(found, key=lambda entry: -entry.used)
+
+
+def make_room(more: int) -> bool:
+    """Whether `more` bytes fit into the budget, once old entries have made room; none goes if they don't."""
+    if more <= 0:
+        return True
+    limit = budget() - more
+    if limit < sum(entry.bytes for entry in entries() if entry.in_use):
+        return False
+    prune(limit)
+    return True
+
+
+def prune(limit: int, unused: float = 0.0) -> tuple[list[Entry], list[Entry]]:
+    """Remove entries, the one used longest ago first, until the cache holds at most `limit` bytes.
+
+    Args:
+        limit: bytes.
+        unused: seconds for which an entry must not have been used; what was used in the last minutes always stays.
+
+    Returns:
+        Entries removed and entries kept.
+    """
+    for folder in cache_folder().glob(f"*-{'[0-9a-f]' * _DIGITS}"):  # what a killed removal left
+        if not (folder / "entry.json").is_file() and time.time() - folder.stat().st_mtime > IN_USE_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
+    kept = entries()
+    removed: list[Entry] = []
+    for entry in reversed(kept.copy()):
+        if sum(one.bytes for one in kept) <= limit:
+            break
+        if not entry.in_use and time.time() - entry.used >= unused:
+            _remove(entry)
+            kept.remove(entry)
+            removed.append(entry)
+    return removed, kept
+
+
+def _remove(entry: Entry) -> None:
+    """Remove an entry; its name goes first, so that a half-removed one is none."""
+    (entry.folder / "entry.json").unlink(missing_ok=True)
+    shutil.rmtree(entry.folder, ignore_errors=True)
+
+
+def content_keys(photos: Sequence[Path | str], progress: Callable[[int, int], None] | None = None) -> np.ndarray:
+    """What photos are known by: (n,) uint64, a hash of each file's content.
+
+    Raises:
+        PhotoError: a file can't be read.
+    """
+    found = np.empty(len(photos), np.uint64)
+    with ThreadPoolExecutor(4) as pool:
+        for k, digest in enumerate(pool.map(_digest, photos)):
+            found[k] = digest
+            if progress:
+                progress(k + 1, len(photos))
+    return found
+
+
+def _digest(photo: Path | str) -> int:
+    try:
+        content = Path(photo).read_bytes()
+    except OSError as error:
+        raise PhotoError.expected(f"'{photo}' to be a readable file", f"'{error.strerror}'", "another path") from error
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")

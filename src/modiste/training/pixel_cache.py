@@ -1,0 +1,95 @@
+"""Training photos decoded once and kept as bytes, so that no epoch waits for JPEG: the pixel cache.
+
+What is kept is what `dataset.read` gives, bit for bit, so training with and without it ends with the same numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from modiste.config import Recipe
+from modiste.storage import cache
+from modiste.storage.arrays import Arrays, missing, open_arrays, writing
+from modiste.training.dataset import TrainingPhotos, read_square
+
+_UINT8 = np.dtype(np.uint8)
+_NAME = "photos"
+_SAMPLE = 16  # photos whose size tells how much room all of them need
+_READERS = 4  # threads that decode, and photos that each has in hand
+
+
+def fits(photos: TrainingPhotos, digests: np.ndarray) -> bool:
+    """Whether the cache has room for what is not kept yet of photos with these digests (n,); old entries make it.
+
+    Raises:
+        PhotoError: a photo can't be read.
+    """
+    folder, _ = _entry(photos)
+    cache.touch(folder)  # else it might go to make room for what it lacks
+    rows = missing(folder, _NAME, _UINT8, digests)
+    sample = rows[:: max(1, len(rows) // _SAMPLE)]
+    each = [read_square(photos.paths[row], photos.recipe, photos.size).nbytes for row in sample]
+    return cache.make_room(math.ceil(len(rows) * float(np.mean(each)) if each else 0))
+
+
+def keep(
+    photos: TrainingPhotos,
+    digests: np.ndarray,
+    *,
+    share: tuple[int, int] = (0, 1),
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Decode and keep what is not kept yet.
+
+    Args:
+        photos: which, at which size.
+        digests: (n,) uint64, from `cache.content_keys`.
+        share: this process's rank and how many share the work on this machine.
+        progress: told (photos done, photos in all).
+
+    Raises:
+        PhotoError: a photo can't be read.
+        StorageError: the cache can't be written.
+    """
+    folder, facts = _entry(photos)
+    cache.create_entry(folder, facts)
+    rank, world = share
+    with writing(folder, _NAME, rank, _UINT8) as file, ThreadPoolExecutor(_READERS) as pool:
+        rows = missing(folder, _NAME, _UINT8, digests)
+        rows = rows[digests[rows] % np.uint64(world) == rank]  # by content: what is missing changes meanwhile
+        for start in range(0, len(rows), _READERS**2):
+            some = rows[start : start + _READERS**2]
+            for row, photo in zip(
+                some,
+                pool.map(lambda row: read_square(photos.paths[row], photos.recipe, photos.size), some),
+                strict=True,
+            ):
+                file.add(int(digests[row]), photo)
+            cache.touch(folder)
+            if progress:
+                progress(start + len(some), len(rows))
+
+
+def open_kept(photos: TrainingPhotos, digests: np.ndarray) -> Arrays:
+    """Open what every process kept, in the order of `digests`."""
+    folder = _entry(photos)[0]
+    cache.touch(folder)
+    return open_arrays(folder, _NAME, _UINT8, digests)
+
+
+def _entry(photos: TrainingPhotos) -> tuple[Path, dict[str, Any]]:
+    facts = _facts(photos.recipe, photos.size)
+    return cache.entry_folder("pixels", facts), facts
+
+
+def _facts(recipe: Recipe, size: int) -> dict[str, Any]:
+    whole = recipe.augment.crop_scale == (1.0, 1.0)
+    drawn = {"mode": recipe.image.mode} if whole else {"smallest crop": recipe.augment.crop_scale[0]}
+    return {"size": size, **drawn, "versions": {"pillow": metadata.version("pillow")}}

@@ -1,0 +1,135 @@
+"""Tagging through the command line, read back with other tools."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+from modiste.cli.app import app
+from modiste.data.manifest import Manifest
+from modiste.inputs.arguments import files
+from modiste.labels import LabelSet
+from modiste.runs.load import load
+
+JD = LabelSet.read("jd2018")
+
+
+def run(*arguments):
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+@pytest.fixture
+def folder(photos, tmp_path):
+    """Three good photos, one of them deeper, and a broken one."""
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    for name, photo in zip(("b.jpg", "a.JPG", "deep/c.jpg"), photos, strict=False):
+        shutil.copy(photo, tmp_path / "in" / name)
+    (tmp_path / "in" / "broken.jpg").write_bytes(b"GIF")
+    (tmp_path / "in" / "notes.txt").write_text("no photo")
+    return tmp_path / "in"
+
+
+def expected(trained, path):
+    return load(trained).predict(path)
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_every_format_holds_scores_labels_and_errors(kind, trained, folder, tmp_path):
+    out = tmp_path / f"tags.{kind}"
+    result = run("tag", folder, "-m", trained, "-o", out)
+    assert result.exit_code == 1
+    assert "broken.jpg" in result.stderr
+    assert "1 of 4 photos failed" in result.stderr
+    if kind == "csv":
+        rows = [
+            {"photo": r["photo"], "labels": r["labels"].split("|") if r["labels"] else [], "error": r["error"] or None,
+             "probs": {label: float(r[label]) for label in JD.ids if r[label]}}
+            for r in csv.DictReader(out.read_text(encoding="utf-8").splitlines())
+        ]  # fmt: skip
+    elif kind == "jsonl":
+        rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    else:
+        rows = [
+            {**{k: r[k] for k in ("photo", "labels", "error")}, "probs": {k: r[k] for k in JD.ids if r[k] is not None}}
+            for r in pl.read_parquet(out).to_dicts()
+        ]
+    assert [row["photo"] for row in rows] == [str(folder / n) for n in ("a.JPG", "b.jpg", "broken.jpg", "deep/c.jpg")]
+    for row in rows:
+        if row["photo"].endswith("broken.jpg"):
+            assert row["error"]
+            assert not row["labels"]
+            assert not row["probs"]
+            continue
+        said = expected(trained, row["photo"])
+        assert tuple(row["labels"]) == said.labels
+        np.testing.assert_allclose([row["probs"][label] for label in JD.ids], said.prob_array, atol=1e-5)
+
+
+def test_text_and_json_on_stdout(trained, photos):
+    said = expected(trained, photos[0])
+    line = run("tag", photos[0], "-m", trained).stdout
+    assert line.startswith(f"{photos[0]}\t")
+    assert all(label in line for label in said.labels)
+    document = json.loads(run("tag", photos[0], "-m", trained, "--json").stdout)
+    assert document["photos"][0]["labels"] == list(said.labels)
+
+
+def test_a_submission_is_the_challenges_format(trained, drawn, tmp_path):
+    out = tmp_path / "submission.txt"
+    assert run("tag", drawn, "-m", trained, "-o", out, "--format", "jd").exit_code == 0
+    lines = out.read_text(encoding="utf-8").splitlines()
+    own = Manifest.read(drawn)
+    assert len(lines) == len(own)
+    decided = np.array([line.split(",")[1:] for line in lines], dtype=int)
+    first = expected(trained, own.photo(0))
+    assert [label for label, yes in zip(JD.ids, decided[0], strict=True) if yes] == list(first.labels)
+    assert Manifest.read(out).label_set == JD
+
+
+def test_threshold_and_views_change_what_is_said(trained, photos):
+    everything = json.loads(run("tag", photos[0], "-m", trained, "--json", "--thresholds", "fixed:0").stdout)
+    assert everything["photos"][0]["labels"] == list(JD.ids)
+    flipped = json.loads(run("tag", photos[0], "-m", trained, "--json", "--views", "flip").stdout)
+    predictor = load(trained, views="flip")
+    np.testing.assert_allclose(
+        list(flipped["photos"][0]["probs"].values()), predictor.predict(photos[0]).prob_array, atol=1e-5
+    )
+
+
+def test_globs_folders_files_and_manifests_name_the_same_photos(drawn):
+    folder = drawn.parent / "photos"
+    by_folder = files([str(folder)])
+    by_glob = files([f"{folder}/*.jpg"])
+    by_manifest = files([str(drawn)])
+    assert by_folder == by_glob == sorted(by_manifest)
+    assert len(by_folder) == 240
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nothing/*.jpg", "-m", "RUN"], "files that match"),
+        (["PHOTO", "-m", "nowhere"], "nowhere to be a run folder"),
+        (["PHOTO", "-m", "RUN", "-o", "tags.xls"], "to end in"),
+        (["PHOTO", "-m", "RUN", "--format", "parquet"], "-o FILE for Parquet"),
+        (["PHOTO", "-m", "RUN", "--root", "elsewhere"], "a table of photos that 'elsewhere' is about"),
+        (["FOLDER", "-m", "RUN", "--explain", "FOLDER/why"], "--explain to be outside"),
+        (["PHOTO", "-m", "RUN", "--shard", "1/2", "-o", "tags.csv"], "-o for --shard, but got tags.csv"),
+    ],
+)
+def test_wrong_use_is_one_sentence(arguments, words, trained, photos):
+    from modiste.errors import ModisteError
+
+    named = [{"RUN": str(trained), "PHOTO": str(photos[0])}.get(a, a) for a in arguments]
+    named = [a.replace("FOLDER", str(photos[0].parent)) for a in named]
+    with pytest.raises(ModisteError, match="Expected") as caught:
+        run("tag", *named)
+    assert words in str(caught.value)
+    assert caught.value.exit_code == 2

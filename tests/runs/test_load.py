@@ -1,0 +1,81 @@
+"""The model in the box: there without any setting, small, and as good as its card says."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from modiste.errors import RunError
+from modiste.runs.load import BUNDLED, load, locate
+
+TEN = ("t-shirt", "longsleeve", "pants", "shoes", "shirt", "dress", "outwear", "shorts", "hat", "skirt")
+
+
+@pytest.fixture(scope="module")
+def boxed():
+    return load()
+
+
+def test_it_tags_without_a_model_torch_or_network(tmp_path):
+    Image.fromarray(np.full((40, 30, 3), 90, np.uint8)).save(tmp_path / "a.jpg")
+    code = (
+        "import socket, sys, modiste; from modiste.cli.app import main\n"
+        "socket.socket.connect = socket.getaddrinfo = None\n"
+        f"sys.argv = ['modiste', 'tag', {str(tmp_path / 'a.jpg')!r}, '--json']\n"
+        "try: main()\n"
+        "except SystemExit as stop: assert not stop.code\n"
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    said = json.loads(done.stdout)
+    assert said["model"] == BUNDLED
+    assert set(said["photos"][0]["probs"]) == set(load().label_set.ids)
+
+
+def test_it_is_small_and_has_a_card(modiste):
+    assert locate(BUNDLED).stat().st_size <= 10e6
+    code, out, _ = modiste("info", "--json")
+    assert code == 0
+    said = json.loads(out)
+    assert {"en", "zh"} <= set(said["labels"]["groups"][0]["labels"][0]["names"])
+    assert all(word in said["card"] for word in ("CC0", "Not for", "mAP", "Apache-2.0"))
+
+
+def test_a_folder_of_its_name_comes_first_where_it_is_named(tmp_path, monkeypatch, modiste):
+    monkeypatch.chdir(tmp_path)
+    Path("garments").mkdir()
+    Image.fromarray(np.full((40, 30, 3), 90, np.uint8)).save("garments/a.jpg")
+    with pytest.raises(RunError, match="garments"):
+        load("garments")
+    assert set(TEN) < set(load().label_set.ids)
+    assert modiste("tag", "garments")[0] == 0
+    assert modiste("info")[0] == 0
+
+
+@pytest.mark.parametrize("kind", ["white", "grey", "blue", "noise", "stripes"])
+def test_what_shows_no_garment_gets_none(boxed, kind):
+    rng = np.random.default_rng(1)
+    photo = np.full((300, 300, 3), {"white": 255, "grey": 128}.get(kind, 0), np.uint8)
+    if kind == "blue":
+        photo[..., 2] = 200
+    elif kind == "noise":
+        photo = rng.integers(0, 256, photo.shape, dtype=np.uint8)
+    elif kind == "stripes":
+        photo[:, ::20] = photo[:, 1::20] = 220
+    assert boxed.predict(photo).labels == ()
+
+
+def test_it_is_as_good_as_published_on_photos_it_has_not_seen(boxed, shared):
+    folder = shared / "data/clothing"
+    with (folder / "labels.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["small_split"] == "test"]
+    said = list(boxed.stream([folder / row["image"] for row in rows]))
+    columns = [boxed.label_set.index(name) for name in TEN]
+    found = [TEN[int(one.prob_array[columns].argmax())] for one in said]
+    right = sum(name == row["small_label"].lower() for name, row in zip(found, rows, strict=True))
+    assert right / len(rows) > 0.92

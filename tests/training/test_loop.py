@@ -1,0 +1,318 @@
+"""Training: masking, two stages, the paper's backbones, resuming, several processes."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from modiste.config import Recipe
+from modiste.data.manifest import Manifest
+from modiste.errors import ManifestError, PhotoError, RunError, TrainingError
+from modiste.files import only_process
+from modiste.runs.run import Run
+from modiste.training.dataset import TrainingPhotos, global_batches, make_loader
+from modiste.training.loop import resume, train
+from modiste.training.monitor import Monitor
+
+MODISTE = [sys.executable, "-m", "modiste"]
+
+
+class Killed(Exception):
+    """Stands for a kill in the middle of a step."""
+
+
+class StopAfter(Monitor):
+    def __init__(self, steps):
+        self.left = steps
+
+    def step(self, *_):
+        self.left -= 1
+        if self.left == 0:
+            raise Killed
+
+
+def same_weights(one, other):
+    ours, theirs = (load_file(folder / "model.safetensors") for folder in (one, other))
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+def losses(folder):
+    return pl.read_csv(folder / "history.csv").select("epoch", "stage", "lr", "loss", "val_loss", "val_map")
+
+
+def test_two_stages_leave_a_whole_run_folder(trained):
+    names = {path.name for path in trained.iterdir()}
+    assert names == {
+        "recipe.toml", "labels.json", "manifest.parquet", "manifest.labels.json", "decision.json",
+        "environment.json", "model.safetensors", "history.csv", "curves.png", "train.lock",
+    }  # fmt: skip
+    history = losses(trained)
+    assert history["stage"].to_list() == ["locked", "locked", "unlocked", "unlocked"]
+    assert history["loss"][3] < history["loss"][0]
+
+
+def test_a_run_repeats_to_the_last_bit(trained, drawn, tiny, tmp_path):
+    train(Recipe.read(tiny), Manifest.read(drawn), tmp_path / "again")
+    assert same_weights(trained, tmp_path / "again")
+    assert losses(trained).equals(losses(tmp_path / "again"))
+
+
+def test_another_seed_gives_other_weights(trained, drawn, tiny, tmp_path):
+    train(Recipe.read(tiny).replace(["seed=4"]), Manifest.read(drawn), tmp_path / "other")
+    assert not same_weights(trained, tmp_path / "other")
+
+
+def test_workers_change_nothing(trained, drawn, tiny, tmp_path):
+    train(Recipe.read(tiny).replace(["train.workers=2"]), Manifest.read(drawn), tmp_path / "two")
+    assert same_weights(trained, tmp_path / "two")
+
+
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_stopped_anywhere_and_resumed_ends_with_the_same_weights(average, drawn, tiny, tmp_path):
+    recipe = Recipe.read(tiny).replace([f"train.average={average}", "train.checkpoint_seconds=1e-9"])
+    train(recipe, Manifest.read(drawn), tmp_path / "whole")
+    n = len(Manifest.read(drawn).part("train")) // 24  # steps an epoch
+    for stop in (1, n - 1, n, n + 1, 3 * n - 1, 4 * n):  # inside and at the ends of epochs and stages
+        folder = tmp_path / f"stop{stop}"
+        with pytest.raises(Killed):
+            train(recipe, Manifest.read(drawn), folder, monitor=StopAfter(stop))
+        assert (folder / "checkpoint.pt").exists() == (stop > 1)
+        resume(folder)
+        assert same_weights(folder, tmp_path / "whole")
+        assert losses(folder).equals(losses(tmp_path / "whole"))
+        assert not (folder / "checkpoint.pt").exists()
+
+
+def test_killed_hard_at_random_moments(drawn, tiny, tmp_path):
+    settings = ["--set", "train.checkpoint_seconds=0.05", "--set", "stages.0.epochs=12", "--set", "train.workers=1"]
+    arguments = ["train", str(drawn), "--recipe", str(tiny), *settings]
+    subprocess.run([*MODISTE, *arguments, "-o", str(tmp_path / "whole")], check=True, capture_output=True)
+    folder, rng, killed = tmp_path / "killed", np.random.default_rng(), 0
+    command = [*MODISTE, *arguments, "-o", str(folder)]
+    while True:
+        process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        deadline = time.monotonic() + 60
+        while not folder.exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        if killed < 5:
+            time.sleep(0.5 + 8 * rng.random() if killed else rng.random())
+            os.killpg(process.pid, signal.SIGKILL)
+            killed += 1
+        process.wait()
+        if process.returncode == 0:
+            break
+        command = [*MODISTE, "train", "--resume", str(folder)]
+    assert same_weights(folder, tmp_path / "whole")
+    assert losses(folder).equals(losses(tmp_path / "whole"))
+    assert not list(folder.glob(".*")), "a killed write left its temporary file"
+
+
+def test_a_run_that_trains_is_closed_to_others(drawn, tiny, tmp_path):
+    class Other(Monitor):
+        def step(self, *_):
+            with pytest.raises(RunError, match=r"run to be trained by one process, but got another"):
+                resume(tmp_path / "run")
+
+    recipe = Recipe.read(tiny).replace(["stages.0.epochs=1", "stages.1.epochs=1"])
+    run = train(recipe, Manifest.read(drawn), tmp_path / "run", monitor=Other())
+    assert run.epochs() == 2
+
+
+def test_several_processes_are_refused_together_where_another_trains(drawn, tiny, tmp_path):
+    with pytest.raises(Killed):
+        train(Recipe.read(tiny), Manifest.read(drawn), tmp_path / "run", monitor=StopAfter(1))
+    with only_process(tmp_path / "run" / "train.lock", "", ""):
+        refused = subprocess.run(
+            [*MODISTE, "train", "--resume", str(tmp_path / "run"), "--devices", "3", "--accelerator", "cpu"],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+    assert refused.returncode == 2
+    assert refused.stderr.count("by one process, but got another that is at it") == 1
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_finished_run_is_left_as_it_is(trained):
+    before = {path: path.stat().st_mtime_ns for path in trained.iterdir()}
+    resume(trained)
+    assert before == {path: path.stat().st_mtime_ns for path in trained.iterdir()}
+
+
+def test_unknown_targets_change_nothing_when_their_photos_say_nothing_else(drawn, tiny):
+    manifest = Manifest.read(drawn)
+    targets = manifest.targets.copy()
+    targets[:, 3] = -1
+    photos = TrainingPhotos(
+        Manifest(manifest.label_set, manifest.frame, targets, manifest.root, manifest.source), Recipe.read(tiny), 32
+    )
+    _, given = photos[(0, 5)]
+    assert given[3].isnan()
+    assert not given[[0, 1, 2, 4]].isnan().any()
+
+
+def test_global_batches_hold_each_photo_once_and_move_by_epoch():
+    first, second = (np.concatenate(global_batches(96 * 3 + 10, 96, 0, epoch)) for epoch in (0, 1))
+    assert len(first) == 96 * 3
+    assert len(set(first.tolist())) == len(first)
+    assert not np.array_equal(first, second)
+    assert [len(batch) for batch in global_batches(7, 96, 0, 0)] == [7]
+
+
+def test_mixup_mixes_photos_and_targets_alike(drawn, tiny):
+    recipe = Recipe.read(tiny).replace(
+        ["augment.mixup=0.5", "augment.flip=0", "augment.rotate=0", "augment.translate=0"]
+    )
+    manifest = Manifest.read(drawn)
+    mixed, plain = (
+        TrainingPhotos(manifest, recipe, 32),
+        TrainingPhotos(manifest, recipe.replace(["augment.mixup=0"]), 32),
+    )
+    everyone = [plain[(0, row)] for row in range(len(plain))]
+    for row in range(5):
+        photo, targets = mixed[(0, row)]
+        fits = []
+        for other, other_targets in everyone:
+            difference = (everyone[row][0].float() - other.float()).flatten()
+            share = float(
+                (photo.float() - other.float()).flatten() @ difference / difference.square().sum().clamp(min=1)
+            )
+            expected = share * everyone[row][1] + (1 - share) * other_targets
+            pixels = share * everyone[row][0].float() + (1 - share) * other.float()
+            fits.append(((pixels - photo.float()).abs().mean() < 1) and (expected - targets).abs().max() < 0.02)
+        assert any(fits)
+
+
+@pytest.mark.parametrize("name", ["inception_resnet_v2", "inception_v4", "legacy_xception"])
+def test_the_papers_backbones_train_both_stages_at_299_pixels(name, drawn, tmp_path):
+    recipe = Recipe.read("jd2018").replace(
+        [f"model.backbone={name}", "model.weights=none", "train.batch_size=2", "train.workers=0", "stages.0.epochs=1",
+         "stages.1.epochs=1", "stages.0.lr=0.01", "stages.1.lr=0.001", "augment.views=1"]
+    )  # fmt: skip
+    manifest = Manifest.read(drawn)
+    train_rows, val_rows = (np.flatnonzero(manifest.frame["split"] == split) for split in ("train", "val"))
+    several = train_rows[np.argsort(-manifest.targets[train_rows].sum(axis=1), kind="stable")]
+    needed = {int(next(row for row in several if manifest.targets[row, k] == 1)) for k in range(13)}
+    part = manifest.select(np.array(sorted(needed) + val_rows[:2].tolist()))
+    run = train(recipe, part, tmp_path / "run")
+    history = losses(run.folder)
+    assert history["stage"].to_list() == ["locked", "unlocked"]
+    assert np.isfinite(history["loss"].to_numpy()).all()
+
+
+COMPARABLE = [
+    "model.dropout=0",  # each process draws its own dropout
+    "stages.0.batch_statistics='locked'",  # each process has statistics of its own share
+    "stages.1.batch_statistics='locked'",
+]
+
+
+@pytest.mark.parametrize("starter", ["devices", "torchrun"])
+def test_three_processes_take_the_same_steps_as_one(starter, drawn, tiny, tmp_path):
+    settings = [word for change in COMPARABLE for word in ("--set", change)]
+    arguments = ["train", str(drawn), "--recipe", str(tiny), "--accelerator", "cpu", *settings]
+    alone, three = tmp_path / "alone", tmp_path / "three"
+    subprocess.run([*MODISTE, *arguments, "-o", str(alone)], check=True, capture_output=True, timeout=300)
+    command = [*MODISTE]
+    if starter == "torchrun":
+        command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "3", "--master-port", "29541"]
+        command += ["-m", "modiste"]
+    count = ["--devices", "3"] if starter == "devices" else []  # torchrun says it itself
+    done = subprocess.run(
+        [*command, *arguments, "-o", str(three), *count],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, other = losses(alone), losses(three)
+    for column in ("loss", "val_loss", "lr"):
+        np.testing.assert_allclose(other[column].to_numpy(), one[column].to_numpy(), atol=1e-4)
+    ours, theirs = (load_file(folder / "model.safetensors") for folder in (alone, three))
+    for key in ours:
+        torch.testing.assert_close(theirs[key], ours[key], atol=1e-4, rtol=1e-3)
+
+
+def test_processes_share_a_step_without_overlap(drawn, tiny):
+    photos = TrainingPhotos(Manifest.read(drawn), Recipe.read(tiny), 32)
+    batch = global_batches(len(photos), 24, 0, 5)[2]
+    whole, _ = next(iter(make_loader(photos, 5, [batch], 0)))
+    shares = [next(iter(make_loader(photos, 5, [batch[rank::3]], 0)))[0] for rank in range(3)]
+    for rank, share in enumerate(shares):
+        assert torch.equal(whole[rank::3], share)
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_run(drawn, tiny, tmp_path):
+    recipe = Recipe.read(tiny).replace(["stages.0.lr=1e38", "stages.0.optimizer=sgd"])
+    with pytest.raises(TrainingError, match=r"loss to be finite in stage 'locked', epoch 1.*lower lr"):
+        train(recipe, Manifest.read(drawn), tmp_path / "run")
+    assert Run.read(tmp_path / "run").recipe == recipe
+
+
+def test_a_run_folder_that_exists_is_left_alone(trained, drawn, tiny):
+    before = (trained / "model.safetensors").stat().st_mtime_ns
+    with pytest.raises(RunError, match=r"--resume"):
+        train(Recipe.read(tiny), Manifest.read(drawn), trained)
+    assert (trained / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_label_without_positives_is_named(drawn, tiny, tmp_path):
+    manifest = Manifest.read(drawn)
+    manifest.targets[:, 3] = 0
+    with pytest.raises(ManifestError, match="positive training photo, but got none for 'japanese'"):
+        train(Recipe.read(tiny), manifest, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_missing_and_broken_photos_are_named(drawn, tiny, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(drawn.parent, data)
+    manifest = Manifest.read(data / "labels.csv")
+    victim = manifest.part("train").photo(7)
+    victim.write_bytes(victim.read_bytes()[:500])
+    with pytest.raises(PhotoError, match=victim.name):
+        train(Recipe.read(tiny).replace(["train.workers=1"]), manifest, tmp_path / "broken")
+    victim.unlink()
+    with pytest.raises(ManifestError, match=rf"1 of \d+ missing, first .*{victim.name}"):
+        train(Recipe.read(tiny), manifest, tmp_path / "missing")
+    assert not (tmp_path / "missing").exists()
+
+
+def test_a_batch_that_does_not_divide_is_refused(drawn, tiny, tmp_path):
+    done = subprocess.run(
+        [*MODISTE, "train", str(drawn), "--recipe", str(tiny), "-o", str(tmp_path / "run"), "--devices", "5",
+         "--accelerator", "cpu"], check=False, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "train.batch_size=20" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_broken_photo_of_one_process_is_named_once_by_all(split, drawn, tiny, tmp_path):
+    shutil.copytree(drawn.parent, tmp_path / "data")
+    victim = Manifest.read(tmp_path / "data/labels.csv").part(split).photo(7)
+    victim.write_bytes(b"no photo")
+    arguments = ["train", str(tmp_path / "data/labels.csv"), "--recipe", str(tiny), "-o", str(tmp_path / "run")]
+    done = subprocess.run(
+        [*MODISTE, *arguments, "--devices", "3", "--accelerator", "cpu"],
+        check=False, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert [line for line in done.stderr.splitlines() if line.startswith("modiste: ")] == [
+        line for line in done.stderr.splitlines() if victim.name in line
+    ]
+    assert done.stderr.count(victim.name) == 1
+    assert "Traceback" not in done.stderr
