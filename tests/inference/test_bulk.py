@@ -119,7 +119,8 @@ def test_broken_photos_are_counted_named_and_kept(exported, photos, tmp_path, mo
 
 def test_shards_that_begin_together_share_one_list(exported, drawn, tmp_path):
     code = (
-        "import sys; from pathlib import Path; from modiste.inference.bulk import BulkJob, Shard; from modiste.runs.load import load\n"
+        "import sys; from pathlib import Path; from modiste.inference.bulk import BulkJob, Shard\n"
+        "from modiste.runs.load import load\n"
         "job = BulkJob.open(Path(sys.argv[3]), sys.argv[1:2], {}, size=7)\n"
         "job.run(load(sys.argv[2]), Shard.parse(sys.argv[4]), fetch=iter)"
     )
@@ -200,7 +201,8 @@ def test_two_processes_at_one_shard_are_refused(exported, drawn, tmp_path):
 def test_killed_at_random_moments_every_photo_is_tagged_once(exported, drawn, tmp_path):
     out = tmp_path / "tags"
     code = (
-        "import sys; from pathlib import Path; from modiste.inference.bulk import BulkJob; from modiste.runs.load import load\n"
+        "import sys; from pathlib import Path; from modiste.inference.bulk import BulkJob\n"
+        "from modiste.runs.load import load\n"
         "BulkJob.open(Path(sys.argv[3]), sys.argv[1:2], {}, size=5).run(load(sys.argv[2]), fetch=iter)"
     )
     table = tmp_path / "list.jsonl"

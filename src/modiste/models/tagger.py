@@ -145,7 +145,7 @@ class Network(nn.Module):
         self.model = model.eval()
 
     def forward(self, photos: Tensor) -> tuple[Tensor, ...]:
-        """(n, size, size, 3) uint8 RGB -> probs, features and, where the network has places, maps; as in NetworkOutput."""
+        """(n, size, size, 3) uint8 RGB -> probs, features and, where there are any, maps; as in NetworkOutput."""
         model = self.model
         backbone: Any = model.backbone
         grid = backbone.forward_features(normalise(photos.permute(0, 3, 1, 2), model.mean, model.std))
