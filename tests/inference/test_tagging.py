@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from modiste.cli.app import app
+from modiste.config import DataConfig
 from modiste.data.manifest import Manifest
 from modiste.inputs.arguments import files
 from modiste.labels import LabelSet
@@ -82,10 +83,12 @@ def test_text_and_json_on_stdout(trained, photos):
 
 
 def test_a_submission_is_the_challenges_format(trained, drawn, tmp_path):
-    out = tmp_path / "submission.txt"
-    assert run("tag", drawn, "-m", trained, "-o", out, "--format", "jd").exit_code == 0
+    table, out = tmp_path / "backwards.csv", tmp_path / "submission.txt"
+    pl.read_csv(drawn).reverse().write_csv(table)
+    arguments = ("--root", drawn.parent, "-m", trained, "-o", out, "--format", "jd")
+    assert run("tag", table, *arguments).exit_code == 0
     lines = out.read_text(encoding="utf-8").splitlines()
-    own = Manifest.read(drawn)
+    own = Manifest.read(table, DataConfig(root=str(drawn.parent)))
     assert [line.split(",")[0] for line in lines] == [path.stem for path in own.photos()]
     decided = np.array([line.split(",")[1:] for line in lines], dtype=int)
     first = expected(trained, own.photo(0))
