@@ -183,6 +183,15 @@ def test_every_hostile_answer_ends_as_documented(tmp_path):
     ]
 
 
+def test_as_many_redirects_are_followed_as_the_limit_says(tmp_path):
+    def page(path):
+        return answer(jpeg()) if path == "0" else answer(status=302, Location=f"/{int(path) - 1}")
+
+    with Web(page) as web:
+        frame, _ = fetched([web.url("2"), web.url("3")], tmp_path / "out", redirects=2)
+    assert frame["failure"].to_list() == ["", "redirects"]
+
+
 def test_failures_that_heal_heal(tmp_path):
     times = {}
 

@@ -12,8 +12,10 @@ from typer.testing import CliRunner
 from modiste.cli.app import app
 from modiste.config import DataConfig
 from modiste.data.manifest import Manifest
+from modiste.inference.writers import as_text
 from modiste.inputs.arguments import files
 from modiste.labels import LabelSet
+from modiste.prediction import Prediction
 from modiste.runs.load import load
 
 JD = LabelSet.read("jd2018")
@@ -80,6 +82,12 @@ def test_text_and_json_on_stdout(trained, photos):
     assert all(label in line for label in said.labels)
     document = json.loads(run("tag", photos[0], "-m", trained, "--json").stdout)
     assert document["photos"][0]["labels"] == list(said.labels)
+
+
+def test_text_names_the_surest_label_first():
+    labels = LabelSet.free("three", ["a", "b", "c"])
+    said = Prediction("x", labels, np.array([0.6, 0.2, 0.9], np.float32), ("a", "c"))
+    assert as_text(said, "x") == "x\tc 0.90, a 0.60"
 
 
 def test_a_submission_is_the_challenges_format(trained, drawn, tmp_path):
