@@ -1,10 +1,13 @@
 import os
+import random
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
+from hypothesis import settings
 
 from modiste.cli import app
 from modiste.demo.drawing import draw_dataset
@@ -33,6 +36,31 @@ schedule = "one-cycle"
 batch_size = 24
 workers = 0
 """
+
+SEED = int(os.environ.get("MODISTE_TEST_SEED", "0"))  # of everything that tests draw
+
+settings.register_profile("modiste", derandomize="MODISTE_TEST_SEED" not in os.environ, print_blob=True, deadline=None)
+settings.load_profile("modiste")
+
+
+def pytest_report_header() -> str:
+    """Name the seed, so that a failure can be repeated."""
+    return f"seed: MODISTE_TEST_SEED={SEED}; hypothesis: {'random' if 'MODISTE_TEST_SEED' in os.environ else 'fixed'}"
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Each test begins with the same random numbers, whatever ran before it."""
+    random.seed(SEED)
+    np.random.seed(SEED)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(SEED)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """For what a test draws, such as when it kills."""
+    return np.random.default_rng(SEED)
 
 
 @pytest.fixture(scope="session")
