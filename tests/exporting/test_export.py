@@ -17,7 +17,7 @@ from modiste.decisions.decision import Decision
 from modiste.errors import ModisteError, UsageError
 from modiste.exporting import export as exporting
 from modiste.exporting import int8
-from modiste.exporting.int8 import Cost, evenly, judges, quantize_to_int8, read_squares
+from modiste.exporting.int8 import Cost, cost_meters, evenly, quantize_to_int8, read_squares
 from modiste.exporting.quantize import Quantizer
 from modiste.inference.heatmaps import Explainer
 from modiste.inference.onnx import SEAL, Exported
@@ -49,7 +49,7 @@ def test_a_file_says_what_its_run_says(trained, exported, photos):
     for one, two in zip(run.stream(photos), file.stream(photos), strict=True):
         np.testing.assert_allclose(two.probs, one.probs, atol=1e-4)
         np.testing.assert_allclose(two.maps, one.maps, atol=1e-3)
-        assert two.labels == one.label_set
+        assert two.labels == one.labels
         assert two.label_set == one.label_set
 
 
@@ -222,7 +222,7 @@ def test_costs_are_those_of_both_models_on_the_same_photos(quantizer):
     graph = made.quantized()
     tags = reopened(opened, exporting.make_graph(opened), folder)
     part = opened.run.manifest().part("val")
-    cost = judges(opened.run.manifest(), tags)[0].cost(reopened(opened, graph, folder))
+    cost = cost_meters(opened.run.manifest(), tags)[0].cost(reopened(opened, graph, folder))
     rounded = reopened(opened, graph, folder)
     before, after = (np.array([one.probs for one in each.raw(part.photos())]) for each in (tags, rounded))
     labels = opened.run.label_set
@@ -234,7 +234,7 @@ def test_costs_are_those_of_both_models_on_the_same_photos(quantizer):
 
 
 class Fake:
-    """A judge and a quantizer in one: rounding costs a point for each block that is rounded."""
+    """A cost meter and a quantizer in one: rounding costs a point for each block that is rounded."""
 
     blocks = ("a", "b", "c", "d")
 
@@ -298,12 +298,12 @@ def test_photos_are_taken_evenly_from_first_to_last(count, most):
         assert np.ptp(np.diff(places)) <= 1
 
 
-def test_a_split_without_labels_judges_nothing(trained, photos):
+def test_a_split_without_labels_measures_nothing(trained, photos):
     opened = exporting.open_model(trained, None, None)
     part = opened.run.manifest().part("val")
     unknown = Manifest(part.label_set, part.frame, np.full_like(part.targets, -1), part.root, part.source)
     with pytest.raises(UsageError, match="labelled photos that tell"):
-        judges(unknown, opened.original)
+        cost_meters(unknown, opened.original)
 
 
 def test_too_few_photos_to_calibrate_are_refused(trained, photos, tmp_path, modiste):
