@@ -52,7 +52,7 @@ def test_a_written_decision_reads_back_and_decides_the_same(decision, tmp_path):
 def test_the_order_is_calibration_then_mix_then_thresholds(decision):
     raw = simulated(2, 200)[1]
     said = decision.apply(raw, LABELS)
-    probs = adjust(decision.calibration.apply(raw), *decision.mix, LABELS)
+    probs = adjust(decision.calibration.apply(raw), *decision.label_shift, LABELS)
     np.testing.assert_array_equal(said.probs, probs)
     np.testing.assert_array_equal(said.decisions, probs > decision.thresholds.values)
 

@@ -47,7 +47,7 @@ def test_a_file_says_what_its_run_says(trained, exported, photos):
     run, file = load(trained, views="flip"), load(exported)
     assert file.views == "flip"
     for one, two in zip(run.stream(photos), file.stream(photos), strict=True):
-        np.testing.assert_allclose(two.probs, one.probs, atol=1e-4)
+        np.testing.assert_allclose(two.prob_array, one.prob_array, atol=1e-4)
         np.testing.assert_allclose(two.maps, one.maps, atol=1e-3)
         assert two.labels == one.labels
         assert two.label_set == one.label_set
@@ -68,7 +68,7 @@ def test_a_tuned_decision_travels_with_the_file(trained, photos, tmp_path):
     run, file = load(tmp_path / "run"), load(tmp_path / "tuned.onnx")
     assert file.decision.to_dict(file.label_set) == run.decision.to_dict(run.label_set)
     for one, two in zip(run.stream(photos), file.stream(photos), strict=True):
-        np.testing.assert_allclose(two.probs, one.probs, atol=1e-4)
+        np.testing.assert_allclose(two.prob_array, one.prob_array, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", [*PAPER, "mobilenetv2_100", "resnet10t", "swin_tiny_patch4_window7_224"])
