@@ -1,6 +1,6 @@
 """metrics.json: every evaluation of a run or blend folder, each beside the others, and which one is the model's own.
 
-One entry for each (photos, weights, decision, views) that was scored, the newest last; scoring the same again
+One entry for each (name, photos, weights, decision, views) that was scored, the newest last; scoring the same again
 replaces its entry. An entry knows what was scored, so that scores of other photos or thresholds never pass for the
 model's own test score.
 """
@@ -134,7 +134,7 @@ def _of_unknown_origin(split: str, document: Mapping[str, Any]) -> SavedEvaluati
 
 
 def add_evaluation(folder: Path, document: Mapping[str, Any]) -> None:
-    """Add an entry to `metrics.json`; it replaces the one of the same photos, weights, decision and views.
+    """Add an entry to `metrics.json`; it replaces the one of the same name, photos, weights, decision and views.
 
     An entry of unknown origin gives way to any new one of its split.
 
@@ -150,7 +150,7 @@ def add_evaluation(folder: Path, document: Mapping[str, Any]) -> None:
 def _replaces(new: SavedEvaluation, old: SavedEvaluation) -> bool:
     if old.origin is None or new.origin is None:
         return old.split == new.split
-    return old.origin.key == new.origin.key
+    return (old.name, old.origin.key) == (new.name, new.origin.key)
 
 
 class ModelScores(NamedTuple):
@@ -181,7 +181,7 @@ def model_scores(run: Run | BlendRun, views: tuple[str, ...]) -> ModelScores:
     now = {split: Origin.now(run, manifest.part(split), run.decision, views) for split in splits}
     if "all" in {one.split for one in saved}:
         now["all"] = Origin.now(run, manifest, run.decision, views)
-    own = next((one for one in saved if _holds(one, now.get("test"))), None)
+    own = next((one for one in reversed(saved) if _holds(one, now.get("test"))), None)
     return ModelScores(own, tuple((_other_name(one, now.get(one.split)), one) for one in saved if one is not own))
 
 
