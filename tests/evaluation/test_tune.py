@@ -183,6 +183,15 @@ def test_a_resumed_run_with_other_weights_is_tuned_again(run):
     assert needs_tuning(Run.read(run))
 
 
+def test_a_policy_of_many_digits_is_tuned_once(trained, tmp_path):
+    run = shutil.copytree(trained, tmp_path / "run")
+    recipe = (run / "recipe.toml").read_text()
+    (run / "recipe.toml").write_text(recipe.replace('policy = "fixed:0.5"', 'policy = "fixed:0.12345678"'))
+    assert needs_tuning(Run.read(run))
+    tune(run)
+    assert not needs_tuning(Run.read(run))
+
+
 def test_members_of_a_blend_keep_their_own_views(trained, tmp_path, photos):
     other = shaken(trained, tmp_path / "other", 3)
     recipe = (other / "recipe.toml").read_text()

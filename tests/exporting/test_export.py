@@ -1,8 +1,10 @@
 """Exported files against the models that they were made from, and what is no such file."""
 
 import json
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -60,8 +62,6 @@ def test_one_photo_and_many_go_through_other_sessions_to_the_same_end(exported, 
 
 
 def test_a_tuned_decision_travels_with_the_file(trained, photos, tmp_path):
-    import shutil
-
     shutil.copytree(trained, tmp_path / "run")
     package.tune(tmp_path / "run", policy="fbeta:2", calibration="platt", split="train")
     package.export(tmp_path / "run", tmp_path / "tuned.onnx")
@@ -171,11 +171,34 @@ def test_what_exists_stays_as_it_is(trained, exported, modiste):
     assert exported.read_bytes() == before
 
 
-def test_a_file_that_disagrees_is_not_kept(trained, tmp_path, monkeypatch):
-    monkeypatch.setattr(exporting, "TOLERANCE", -1.0)
-    with pytest.raises(ModisteError, match="a difference of"):
-        package.export(trained, tmp_path / "no.onnx")
-    assert not list(tmp_path.iterdir())
+@pytest.mark.parametrize("tuned", [False, True])
+@pytest.mark.parametrize(("error", "kept"), [(5e-5, True), (0.01, False), (np.nan, False)])
+def test_a_file_that_disagrees_is_not_kept(error, kept, tuned, *, trained, tmp_path, monkeypatch):
+    """One probability of one label is tampered with, by more or less than what float32 loses."""
+    run = shutil.copytree(trained, tmp_path / "run")
+    if tuned:
+        package.tune(run, policy="fbeta:2", calibration="platt", split="train")
+    opened = Exported.predictor
+
+    def tampered(self, views=None):
+        honest = opened(self, views)
+
+        def forward(photos):
+            output = honest.forward(photos)
+            probs = output.probs.copy()
+            probs[0, 3] += error if probs[0, 3] < 0.5 else -error
+            return output._replace(probs=probs)
+
+        return replace(honest, forward=forward)
+
+    monkeypatch.setattr(Exported, "predictor", tampered)
+    (tmp_path / "out").mkdir()
+    if kept:
+        assert package.export(run, tmp_path / "out" / "a.onnx").parity.largest == pytest.approx(error, abs=4e-5)
+        return
+    with pytest.raises(ModisteError, match=r"a difference of (0\.01|nan)"):
+        package.export(run, tmp_path / "out" / "a.onnx")
+    assert not list((tmp_path / "out").iterdir())
 
 
 @pytest.fixture(scope="module")

@@ -126,7 +126,7 @@ def read_evaluations(folder: Path) -> list[SavedEvaluation]:
             return [_of_unknown_origin(split, document) for split, document in content.items()]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise RunError.expected(f"{path} to hold evaluations as JSON", f"'{error}'", "removing it") from error
-    raise RunError.expected(f"{path} to be of format {FORMAT}", version, "the modiste that wrote it, or removing it")
+    raise RunError.expected(f"{path} to be of format {FORMAT}", version, "a newer modiste, or removing it")
 
 
 def _of_unknown_origin(split: str, document: Mapping[str, Any]) -> SavedEvaluation:
