@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.metrics import fbeta_score
 
 from modiste.decisions.fit_thresholds import POOLING, tune_thresholds
@@ -30,6 +32,21 @@ def known_score(target, said, beta):
     "text", ["fixed:0.5", "fbeta:2", "precision:0.9", "recall:0.9", "top:3", "fbeta:0.5+never-empty"]
 )
 def test_a_policy_reads_what_it_writes(text):
+    assert str(Policy.parse(text)) == text
+
+
+@given(
+    st.sampled_from(["fixed", "precision", "recall", "fbeta"]),
+    st.floats(0, 1, exclude_min=True, allow_subnormal=True),
+    st.booleans(),
+)
+def test_no_policy_loses_digits(kind, value, never_empty):
+    policy = Policy(kind, value, never_empty)
+    assert Policy.parse(str(policy)) == policy
+
+
+@pytest.mark.parametrize("text", ["precision:0.9999999", "fixed:0.12345678", "fbeta:99.999999", "top:12345678"])
+def test_digits_stay_as_they_were_written(text):
     assert str(Policy.parse(text)) == text
 
 

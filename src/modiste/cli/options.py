@@ -48,7 +48,7 @@ Root = Annotated[str | None, typer.Option(help="Folder that relative paths start
 Models = Annotated[
     list[Path] | None,
     typer.Option(
-        "-m", "--model", help="Run, blend or exported file; several: their mean. Default: garments, in the box."
+        "-m", "--model", help="Run, blend or exported file; several: their mean. Default: the bundled model, garments."
     ),
 ]
 Views = Annotated[

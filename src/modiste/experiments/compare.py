@@ -27,7 +27,7 @@ from modiste.data.groups import group_numbers
 from modiste.data.manifest import Manifest
 from modiste.errors import RunError
 from modiste.evaluation.cached_predictions import predict_kept
-from modiste.evaluation.evaluate import judge
+from modiste.evaluation.evaluate import save_evaluation, score_predictions
 from modiste.evaluation.tune import needs_tuning, tune
 from modiste.experiments.grid import Grid, slug
 from modiste.experiments.outcomes import SCORES, Outcome
@@ -40,7 +40,6 @@ from modiste.metrics.bootstrap import replicate
 from modiste.metrics.weighted import flat_scores
 from modiste.models.backbones import check_backbone
 from modiste.models.tagger import Tagger
-from modiste.prediction import Decided
 from modiste.runs.load import predictor
 from modiste.runs.predictions import predicted, write
 from modiste.runs.run import Run, environment
@@ -139,7 +138,8 @@ def _outcome(folder: Path, candidate: str, recipe: Recipe, manifest: Manifest, h
         write_text(facts_file, json.dumps({"cache_seconds": timer.seconds, **costs}) + "\n")
     run = Run.read(folder)
     facts = json.loads(facts_file.read_text(encoding="utf-8"))
-    evaluation = judge(run, "test", predicted(run, "test"), run.decision)
+    evaluation = score_predictions(run, "test", predicted(run, "test"), run.decision)
+    save_evaluation(run, evaluation)
     drawn = replicate(
         evaluation.part.targets,
         evaluation.probs,
@@ -164,8 +164,7 @@ def _outcome(folder: Path, candidate: str, recipe: Recipe, manifest: Manifest, h
 
 def _ask(run: Run, split: str, monitor: Monitor) -> None:
     """Ask the network of a split, and keep what it says for whoever tunes or scores."""
-    said = predict_kept(run, run.manifest().part(split), monitor.caching)
-    write(run, split, said, Decided(said.raw, np.zeros(said.raw.shape, np.int8)))
+    write(run, split, predict_kept(run, run.manifest().part(split), monitor.caching))
 
 
 class _CachingTimer(Monitor):

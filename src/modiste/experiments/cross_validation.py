@@ -22,7 +22,6 @@ from modiste.errors import ManifestError, RunError, UsageError
 from modiste.evaluation.cached_predictions import predict_kept
 from modiste.files import new_folder, write_text
 from modiste.labels import LabelSet
-from modiste.prediction import Decided
 from modiste.runs.blend_run import BlendRun
 from modiste.runs.predictions import Predictions, photos_key, write
 from modiste.runs.run import Run
@@ -119,4 +118,4 @@ def _assemble(folder: Path, manifest: Manifest, runs: dict[int, tuple[Run, Monit
     sentence = f"the mean of {len(runs)} folds; each photo is judged by the run that never saw it"
     choice = {"split": "val", "photos": photos_key(part.select(read)), "out_of_fold": list(runs), "sentence": sentence}
     made = BlendRun.write(folder, [run for run, _ in runs.values()], whole, Blend.mean(len(runs)), choice)
-    write(made, "val", Predictions(part, raw, errors, made.views), Decided(raw, np.zeros(raw.shape, np.int8)))
+    write(made, "val", Predictions(part, raw, errors, made.views))
