@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 import pytest
 from filelock import FileLock
+from hypothesis import settings
 
 from modiste.cli import app
 from modiste.demo.drawing import draw_dataset
@@ -44,6 +45,31 @@ batch_size = 24
 workers = 0
 """
 
+SEED = int(os.environ.get("MODISTE_TEST_SEED", "0"))  # of everything that tests draw
+
+settings.register_profile("modiste", derandomize="MODISTE_TEST_SEED" not in os.environ, print_blob=True, deadline=None)
+settings.load_profile("modiste")
+
+
+def pytest_report_header() -> str:
+    """Name the seed, so that a failure can be repeated."""
+    return f"seed: MODISTE_TEST_SEED={SEED}; hypothesis: {'random' if 'MODISTE_TEST_SEED' in os.environ else 'fixed'}"
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Each test begins with the same random numbers, whatever ran before it."""
+    random.seed(SEED)
+    np.random.seed(SEED)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(SEED)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """For what a test draws, such as when it kills."""
+    return np.random.default_rng(SEED)
+
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Without the packages of training, tests that want a trained run are left out."""
@@ -51,15 +77,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         wanting = [item for item in items if "trained" in getattr(item, "fixturenames", ())]
         config.hook.pytest_deselected(items=wanting)
         items[:] = [item for item in items if item not in wanting]
-
-
-@pytest.fixture(autouse=True)
-def seeded() -> None:
-    """Each test begins with the same random numbers, in whatever order and process it runs."""
-    random.seed(0)
-    np.random.seed(0)  # noqa: NPY002
-    if "torch" in sys.modules:
-        sys.modules["torch"].manual_seed(0)
 
 
 @pytest.fixture(scope="session")

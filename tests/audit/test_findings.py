@@ -9,7 +9,7 @@ import pytest
 from html_page import Page
 from PIL import Image
 
-from modiste.audit.findings import Contradiction, audit, findings_to_dict
+from modiste.audit.findings import Contradiction, audit, differing, findings_to_dict
 from modiste.audit.label_stats import associate, interval_width
 from modiste.audit.near_duplicates import find_near_duplicates
 from modiste.audit.page import summary_lines, write_check_page
@@ -97,6 +97,11 @@ def test_every_fault_is_found_and_nothing_else(found):
     assert findings.contradictions == [Contradiction(4, "garment", ("coat", "dress")), Contradiction(5, "garment", ())]
     assert findings.crowded == 0
     json.dumps(findings_to_dict(manifest, findings), allow_nan=False)
+
+
+def test_unknown_beside_yes_or_no_is_no_conflict():
+    targets = np.array([[1, 0, -1, 1, 0], [-1, -1, -1, 0, 0]], np.int8)
+    assert differing(targets).tolist() == differing(targets[::-1]).tolist() == [3]
 
 
 def test_labels_are_counted_and_associated_as_by_hand(found):

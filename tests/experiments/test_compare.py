@@ -173,8 +173,10 @@ def kill_at(monkeypatch):
     return at
 
 
-def test_killed_at_any_file_and_resumed_ends_with_the_same_table(compared, settings, kill_at, monkeypatch, tmp_path):
-    folder, moments = tmp_path / "table", np.random.default_rng().integers(8, 30, 2)  # there are more than 60
+def test_killed_at_any_file_and_resumed_ends_with_the_same_table(
+    compared, settings, kill_at, *, monkeypatch, tmp_path, rng
+):
+    folder, moments = tmp_path / "table", rng.integers(8, 30, 2)  # there are more than 60
     arguments = [*settings, "-o", folder]
     for moment in moments:
         kill_at(moment)
@@ -187,8 +189,8 @@ def test_killed_at_any_file_and_resumed_ends_with_the_same_table(compared, setti
     assert not list(folder.rglob(".*"))
 
 
-def test_killed_hard_twice_and_resumed_ends_with_the_same_table(compared, settings, tmp_path):
-    folder, rng = tmp_path / "table", np.random.default_rng()
+def test_killed_hard_twice_and_resumed_ends_with_the_same_table(compared, settings, tmp_path, rng):
+    folder = tmp_path / "table"
     arguments = [sys.executable, "-m", "modiste", *map(str, settings), "-o", str(folder)]
     waits = [rng.uniform(0, 4), rng.uniform(2, 8)]
     for wait in [*waits, None]:

@@ -134,8 +134,10 @@ def test_the_ensemble_tags_with_the_mean_of_all(trained_folds, modiste):
 
 
 @pytest.mark.parametrize("place", [1, 20, 35])
-def test_killed_and_resumed_ends_with_the_same_numbers(place, trained_folds, settings, *, drawn, monkeypatch, tmp_path):
-    folder, left, replace = tmp_path / "runs", [int(np.random.default_rng().integers(place, place + 10))], Path.replace
+def test_killed_and_resumed_ends_with_the_same_numbers(
+    place, trained_folds, settings, *, drawn, monkeypatch, tmp_path, rng
+):
+    folder, left, replace = tmp_path / "runs", [int(rng.integers(place, place + 10))], Path.replace
 
     def dying(self, target):
         left[0] -= 1

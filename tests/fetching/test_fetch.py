@@ -1,13 +1,16 @@
 """Fetching: servers that behave, that don't, and a fetch that is killed."""
 
 import asyncio
+import contextlib
 import csv
+import email.utils
 import gzip
 import hashlib
 import io
 import json
 import random
 import signal
+import sqlite3
 import struct
 import subprocess
 import sys
@@ -15,6 +18,7 @@ import tarfile
 import time
 import zlib
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import polars as pl
@@ -430,8 +434,11 @@ def test_stopped_by_the_user_nothing_is_lost(tmp_path, kind):
     assert sum(web.whole.values()) <= 600 + 2 * 4
 
 
-def test_a_host_that_asks_for_an_hour_is_left_alone(tmp_path):
-    with Web(lambda path: answer(status=429, Retry_After="3600")) as web:
+@pytest.mark.parametrize("written", ["seconds", "date"])
+def test_a_host_that_asks_for_an_hour_is_left_alone(written, tmp_path):
+    date = email.utils.format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
+    hour = "3600" if written == "seconds" else date
+    with Web(lambda path: answer(status=429, Retry_After=hour)) as web:
         _, failures = fetched([web.url(str(k)) for k in range(50)], tmp_path / "out", per_host=2)
         assert sum(web.asked.values()) <= 2
     assert failures == {"http 429": 50}
@@ -507,6 +514,52 @@ def test_killed_ten_times_every_photo_is_whole_and_came_twice_at_most(tmp_path):
     assert len([*(folder / "photos").iterdir()]) == 2000
     assert max(web.whole.values()) <= 2
     assert sum(web.whole.values()) <= 2000 + 10 * 8  # what was on its way at a kill, and nothing else
+
+
+def shard_content(path):
+    """sha256 of each photo in a shard, by name."""
+    if path.suffix == ".parquet":
+        found = {name: data for name, data in pl.read_parquet(path, glob=False).select("name", "image").iter_rows()}
+    else:
+        with tarfile.open(path) as tar:
+            photos = [name for name in tar.getnames() if name.endswith(".jpg")]
+            found = {name.removesuffix(".jpg"): tar.extractfile(name).read() for name in photos}
+    return {name: hashlib.sha256(data).hexdigest() for name, data in found.items()}
+
+
+@pytest.mark.parametrize("kind", ["webdataset", "parquet"])
+def test_killed_the_ledger_tells_of_whole_shards_alone(kind, tmp_path):
+    photos, size, per_host = {f"{k}.jpg": jpeg(k) for k in range(80)}, 16, 4
+    wanted = [hashlib.sha256(data).hexdigest() for data in photos.values()]
+
+    def page(path):
+        async def send(writer, before):
+            if sum(web.whole.values()) == 40:  # in the middle of a shard, with photos on their way
+                process.send_signal(signal.SIGKILL)
+            await answer(photos[path])(writer, before)
+
+        return send
+
+    with Web(page) as web:
+        path, folder = tmp_path / "list.txt", tmp_path / "out"
+        path.write_text("".join(web.url(name) + "\n" for name in photos))
+        command = [*FETCH, str(path), "-o", str(folder), "--allow-private", "--per-host", str(per_host)]
+        command += ["--format", kind, "--shard-size", str(size)]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        assert process.wait(timeout=120) == -signal.SIGKILL
+        with contextlib.closing(sqlite3.connect(folder / "fetch.sqlite")) as ledger:
+            told = ledger.execute("SELECT place, name, sha256 FROM photos").fetchall()
+        shards = {place: shard_content(folder / place) for place in {place for place, *_ in told}}
+        assert all(shards[place][name] == digest for place, name, digest in told)
+        subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True, timeout=120)
+    with (folder / "manifest.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["sha256"] for row in rows] == wanted
+    shards = {place: shard_content(folder / place) for place in {row["path"] for row in rows}}
+    assert all(row["sha256"] in shards[row["path"]].values() for row in rows)
+    assert sorted(digest for shard in shards.values() for digest in shard.values()) == sorted(wanted)
+    assert {path.name for path in folder.glob("photos-*")} == {*shards}
+    assert sum(web.whole.values()) <= 80 + 2 * size + per_host  # shards that were open, and what was on its way
 
 
 @pytest.mark.parametrize("kind", ["too large", "http 404", ""])

@@ -69,6 +69,26 @@ def test_a_second_run_does_what_is_missing(exported, drawn, tmp_path):
     assert tags(folder).equals(whole)
 
 
+def test_a_part_appears_whole_or_not_at_all(exported, drawn, tmp_path, monkeypatch):
+    folder, photos, write, written = tmp_path / "tags", drawn.parent / "photos", pl.DataFrame.write_parquet, []
+
+    def dying(frame, file):
+        write(frame, file)
+        written.append(file)
+        if len(written) == 3:
+            Path(file).write_bytes(Path(file).read_bytes()[:100])
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(pl.DataFrame, "write_parquet", dying)
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, load(exported), photos, size=60)
+    monkeypatch.undo()
+    assert sorted(path.name for path in folder.glob("part-*")) == ["part-000000.parquet", "part-000001.parquet"]
+    assert len(tags(folder)) == 120
+    assert run(folder, load(exported), photos, size=60).earlier == 120
+    assert tags(folder)["photo"].to_list() == [str(path) for path in sorted(photos.iterdir())]
+
+
 def test_photos_that_appear_later_move_nothing(exported, drawn, tmp_path):
     import shutil
 

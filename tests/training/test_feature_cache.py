@@ -189,6 +189,8 @@ CHANGES = {
     "another augmentation": (["augment.rotate=16"], 80),
     "another border": (["augment.border=white"], 80),
     "another mode": (["image.mode=crop"], 80),
+    "another crop": (["augment.crop_scale=[0.5, 1.0]"], 80),
+    "another shape of crops": (["augment.crop_ratio=[0.5, 2.0]"], 80),
     "one view more": (["augment.views=3"], 40),
     "one view less": (["augment.views=1"], 0),
     "another seed": (["seed=9"], 0),
@@ -205,6 +207,13 @@ def test_what_another_recipe_computes(change, cutter, part, recipe, calls):
     compute(cutter, [[other]], workers=0)
     assert sum(calls) == CHANGES[change][1]
     assert len(cache.entries()) == (2 if sum(calls) == 80 else 1)
+
+
+def test_plain_views_depend_on_size_and_mode_alone(cutter, part, recipe):
+    changes = (["image.size=40"], ["image.mode=crop"], ["augment.rotate=16", "seed=9"], [])
+    folders = [shelf(cutter, plain(part, recipe.replace(change))).folder for change in changes]
+    assert len(set(folders)) == 3
+    assert folders[2] == folders[3]
 
 
 def test_what_another_network_computes(cutter, part, recipe, calls):
