@@ -3,7 +3,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 DEMO ?= modiste-demo
 WORKERS ?= 2
-PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
+PYTEST := -m pytest --numprocesses $(WORKERS) --dist worksteal
+BARE := $(addprefix tests/,test_bare_install.py test_labels.py test_files.py test_config.py data inputs inference runs storage)
 
 .PHONY: setup demo test test-all test-bare check docs lock wheels clean
 
@@ -23,18 +24,18 @@ demo: setup
 	$(BIN)/modiste demo -o $(DEMO)
 
 test: setup
-	$(PYTEST) -m "not slow"
+	$(BIN)/python $(PYTEST) -m "not slow"
 
 test-all: setup
-	$(PYTEST)
+	$(BIN)/python $(PYTEST)
 
 # What must work without the extra "train": from the wheel, in an environment of its own.
 test-bare: setup
 	rm -rf .venv-bare && $(PYTHON) -m venv .venv-bare
 	$(BIN)/python -m hatchling build --target wheel .venv-bare/wheel
 	sed -nE 's/^([A-Za-z0-9_.-]+==[^ ;]+).*/\1/p' requirements.lock > .venv-bare/versions.txt
-	.venv-bare/bin/python -m pip install --quiet --constraint .venv-bare/versions.txt --disable-pip-version-check .venv-bare/wheel/*.whl pytest hypothesis
-	.venv-bare/bin/python -m pytest $(BARE)
+	.venv-bare/bin/python -m pip install --quiet --constraint .venv-bare/versions.txt --disable-pip-version-check .venv-bare/wheel/*.whl pytest pytest-xdist hypothesis
+	.venv-bare/bin/python $(PYTEST) -m "not slow" $(BARE)
 
 check: setup
 	$(BIN)/ruff check .
