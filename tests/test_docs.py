@@ -146,6 +146,12 @@ def test_the_readme_begins_with_what_to_type():
     assert "make test" in readme
 
 
+def test_the_table_of_slow_tests_names_their_files():
+    table = text(ROOT / "CONTRIBUTING.md").partition("## What runs where")[2].partition("\n## ")[0]
+    slow = {str(path.relative_to(ROOT)) for path in ROOT.glob("tests/*/test_*.py") if "mark.slow" in text(path)}
+    assert set(re.findall(r"`(tests/[\w/.]*)`", table)) == slow
+
+
 def test_make_targets_in_documents_exist():
     targets = set(re.findall(r"^([a-z]+):", text(ROOT / "Makefile"), re.MULTILINE))
     for page in PAGES:

@@ -173,10 +173,11 @@ def kill_at(monkeypatch):
     return at
 
 
+@pytest.mark.parametrize("kills", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_killed_at_any_file_and_resumed_ends_with_the_same_table(
-    compared, settings, kill_at, *, monkeypatch, tmp_path, rng
+    kills, compared, settings, *, kill_at, monkeypatch, tmp_path, rng
 ):
-    folder, moments = tmp_path / "table", rng.integers(8, 30, 2)  # there are more than 60
+    folder, moments = tmp_path / "table", rng.integers(8, 30, kills)  # there are more than 60
     arguments = [*settings, "-o", folder]
     for moment in moments:
         kill_at(moment)
@@ -189,6 +190,7 @@ def test_killed_at_any_file_and_resumed_ends_with_the_same_table(
     assert not list(folder.rglob(".*"))
 
 
+@pytest.mark.slow  # the test above, with real kills
 def test_killed_hard_twice_and_resumed_ends_with_the_same_table(compared, settings, tmp_path, rng):
     folder = tmp_path / "table"
     arguments = [sys.executable, "-m", "modiste", *map(str, settings), "-o", str(folder)]

@@ -133,7 +133,7 @@ def test_the_ensemble_tags_with_the_mean_of_all(trained_folds, modiste):
     assert (code, len(json.loads(out)["photos"])) == (0, 5)
 
 
-@pytest.mark.parametrize("place", [1, 20, 35])
+@pytest.mark.parametrize("place", [1, 20, pytest.param(35, marks=pytest.mark.slow)])
 def test_killed_and_resumed_ends_with_the_same_numbers(
     place, trained_folds, settings, *, drawn, monkeypatch, tmp_path, rng
 ):

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 import modiste as package
-from modiste.config import ImageConfig, ModelConfig, Recipe
+from modiste.config import ImageConfig, ModelConfig
 from modiste.data.manifest import Manifest
 from modiste.decisions.blend import Blend
 from modiste.decisions.decision import Decision
@@ -33,7 +33,6 @@ from modiste.prediction import MapCells, Prediction
 from modiste.runs.blend_run import BlendRun
 from modiste.runs.load import load
 from modiste.runs.run import Run
-from modiste.training.loop import train
 
 PAPER = ("inception_resnet_v2", "inception_v4", "legacy_xception")
 
@@ -94,9 +93,8 @@ def test_a_transformer_has_no_places():
 
 
 @pytest.fixture(scope="module")
-def two_runs(trained, drawn, tiny, tmp_path_factory):
-    recipe = Recipe.read(tiny).model_copy(update={"seed": 4})
-    return [Run.read(trained), train(recipe, Manifest.read(drawn), tmp_path_factory.mktemp("runs") / "other")]
+def two_runs(trained, train_once):
+    return [Run.read(trained), Run.read(train_once("other", "seed=4"))]
 
 
 RNG = np.random.default_rng(0)
@@ -107,7 +105,7 @@ BLENDS = {
 }
 
 
-@pytest.mark.parametrize("method", BLENDS)
+@pytest.mark.parametrize("method", [pytest.param("mean", marks=pytest.mark.slow), "weights", "stack"])
 def test_a_blend_becomes_one_file(method, two_runs, photos, tmp_path):
     (tmp_path / "blend").mkdir()
     BlendRun.write(tmp_path / "blend", two_runs, two_runs[0].manifest(), BLENDS[method], {})

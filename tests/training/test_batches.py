@@ -123,7 +123,11 @@ def kinds():
 
 @pytest.mark.parametrize(
     ("backbone", "change"),
-    [("test_byobnet", "train.average=0.9"), ("test_byobnet", "stages.1.size=40"), ("mobilenetv2_100", "seed=2")],
+    [
+        ("test_byobnet", "train.average=0.9"),
+        ("test_byobnet", "stages.1.size=40"),
+        pytest.param("mobilenetv2_100", "seed=2", marks=pytest.mark.slow),
+    ],
 )
 def test_kept_features_train_as_pixels_do(backbone, change, run):
     kept, pixels = run(change, backbone=backbone), run(change, OFF, backbone=backbone)
@@ -132,6 +136,7 @@ def test_kept_features_train_as_pixels_do(backbone, change, run):
     assert history(kept)["loss"][3] < history(kept)["loss"][0]
 
 
+@pytest.mark.slow  # test_split.py compares the two parts of each with the whole
 @pytest.mark.parametrize("backbone", ["inception_resnet_v2", "inception_v4", "legacy_xception"])
 def test_the_papers_networks_train_as_from_pixels(backbone, run, drawn):
     manifest = Manifest.read(drawn)
@@ -161,15 +166,15 @@ def test_what_training_validated_is_what_the_network_says(run):
         np.testing.assert_allclose(kept.raw, asked.raw, atol=1e-3)
 
 
-def test_stopped_anywhere_and_resumed_ends_with_the_same_weights(run):
+@pytest.mark.parametrize("stop", [pytest.param(1, marks=pytest.mark.slow), 4, pytest.param(8, marks=pytest.mark.slow)])
+def test_stopped_anywhere_and_resumed_ends_with_the_same_weights(stop, run):
     settings = ["train.average=0.9", "train.checkpoint_seconds=1e-9", "train.batch_size=48"]
     whole = run(*settings)
-    steps = len(whole.manifest().part("train")) // 48
-    for k, stop in enumerate((1, steps + 1, 3 * steps - 1), 2):
-        with pytest.raises(Killed):
-            run(*settings, monitor=Watch(stop))
-        assert_same(resume(whole.folder.with_name(f"run{k}"), monitor=(monitor := Watch())), whole)
-        assert monitor.computed == 0
+    assert len(whole.manifest().part("train")) // 48 == 3  # steps an epoch: in the first, the second, and the third
+    with pytest.raises(Killed):
+        run(*settings, monitor=Watch(stop))
+    assert_same(resume(whole.folder.with_name("run2"), monitor=(monitor := Watch())), whole)
+    assert monitor.computed == 0
 
 
 def test_killed_while_computing_and_resumed(run, monkeypatch):
@@ -248,13 +253,15 @@ def test_three_processes_take_the_same_steps_as_one(run, drawn, tiny, weights, t
         np.testing.assert_allclose(three[column].to_numpy(), history(alone)[column].to_numpy(), atol=1e-4)
 
 
-@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
+@pytest.mark.parametrize("precision", ["bf16-mixed", pytest.param("bf16-true", marks=pytest.mark.slow)])
 def test_a_network_in_16_bits(precision, run):
     kept, pixels = (run(f"train.precision={precision}", *off) for off in ([], [OFF]))
     assert_near(kept, pixels, 0.02)  # kept features are computed in 32 bits, which 16 bits of pixels are not
 
 
-@pytest.mark.parametrize("change", ["model.backbone=ghostnet_050", "stages.1.unlock=5"])
+@pytest.mark.parametrize(
+    "change", [pytest.param("model.backbone=ghostnet_050", marks=pytest.mark.slow), "stages.1.unlock=5"]
+)
 def test_a_later_stage_that_can_not_be_cut_trains_from_pixels(change, run):
     assert_near(run(change, "model.weights=none"), run(change, "model.weights=none", OFF))
 

@@ -153,7 +153,7 @@ def test_one_pass_fills_the_shelves_of_several_stages(cutter, part, recipe, call
     assert sum(calls) == 3 * PHOTOS
 
 
-@pytest.mark.parametrize("after", [1, 3, 4])
+@pytest.mark.parametrize("after", [pytest.param(1, marks=pytest.mark.slow), 3, pytest.param(4, marks=pytest.mark.slow)])
 def test_killed_and_gone_on_ends_with_the_same_features(after, cutter, part, recipe, *, calls, monkeypatch):
     monkeypatch.setattr("modiste.storage.arrays._FLUSH_BYTES", 1)
 

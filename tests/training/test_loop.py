@@ -69,9 +69,8 @@ def test_a_run_repeats_to_the_last_bit(trained, drawn, tiny, tmp_path):
     assert losses(trained).equals(losses(tmp_path / "again"))
 
 
-def test_another_seed_gives_other_weights(trained, drawn, tiny, tmp_path):
-    train(Recipe.read(tiny).replace(["seed=4"]), Manifest.read(drawn), tmp_path / "other")
-    assert not same_weights(trained, tmp_path / "other")
+def test_another_seed_gives_other_weights(trained, train_once):
+    assert not same_weights(trained, train_once("other", "seed=4"))
 
 
 def test_workers_change_nothing_from_pixels(drawn, tiny, tmp_path, monkeypatch):
@@ -125,45 +124,55 @@ def test_the_average_is_that_of_the_weights_of_each_step(drawn, tiny, tmp_path, 
         torch.testing.assert_close(average[1][name], tensor, atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("average", "cache"), [(0.0, "off"), (0.9, "auto")])
-def test_stopped_anywhere_and_resumed_ends_with_the_same_weights(average, cache, drawn, tiny, tmp_path):
-    own = [f"train.average={average}", f"train.cache={cache}", "train.checkpoint_seconds=1e-9"]
-    recipe = Recipe.read(tiny).replace(own)
-    train(recipe, Manifest.read(drawn), tmp_path / "whole")
-    n = len(Manifest.read(drawn).part("train")) // 24  # steps an epoch
-    for stop in (1, n - 1, n, n + 1, 3 * n - 1, 4 * n):  # inside and at the ends of epochs and stages
-        folder = tmp_path / f"stop{stop}"
-        with pytest.raises(Killed):
-            train(recipe, Manifest.read(drawn), folder, monitor=StopAfter(stop))
-        assert (folder / "checkpoint.pt").exists() == (stop > 1)
-        resume(folder)
-        assert same_weights(folder, tmp_path / "whole")
-        assert losses(folder).equals(losses(tmp_path / "whole"))
-        assert not (folder / "checkpoint.pt").exists()
+STEPS = 6  # an epoch of the drawn garments has, in batches of 24
+STOPS = [STEPS - 1, 4 * STEPS]  # inside and at the ends of epochs and stages
+STOPS += [pytest.param(stop, marks=pytest.mark.slow) for stop in (1, STEPS, STEPS + 1, 3 * STEPS - 1)]
 
 
-def test_killed_hard_at_random_moments(drawn, tiny, tmp_path, rng):
+@pytest.mark.parametrize("stop", STOPS)
+@pytest.mark.parametrize("settings", [("train.average=0", OFF), ("train.average=0.9",)], ids=["pixels", "features"])
+def test_stopped_anywhere_and_resumed_ends_with_the_same_weights(settings, stop, drawn, train_once, tmp_path):
+    whole = train_once("-".join(["whole", *settings]), "train.checkpoint_seconds=1e-9", *settings)
+    manifest, folder = Manifest.read(drawn), tmp_path / "run"
+    assert len(manifest.part("train")) // 24 == STEPS
+    with pytest.raises(Killed):
+        train(Run.read(whole).recipe, manifest, folder, monitor=StopAfter(stop))
+    assert (folder / "checkpoint.pt").exists() == (stop > 1)
+    resume(folder)
+    assert same_weights(folder, whole)
+    assert losses(folder).equals(losses(whole))
+    assert not (folder / "checkpoint.pt").exists()
+
+
+def written(path):
+    """When a file was last written, if it is there."""
+    return path.stat().st_mtime_ns if path.exists() else 0
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(5, marks=pytest.mark.slow)])
+def test_killed_hard_at_random_moments(kills, drawn, tiny, tmp_path, rng):
     settings = ["--set", "train.checkpoint_seconds=0.05", "--set", "stages.0.epochs=12", "--set", "train.workers=1"]
     settings += ["--set", OFF]  # else no worker is at it when it is killed
     arguments = ["train", str(drawn), "--recipe", str(tiny), *settings]
     subprocess.run([*MODISTE, *arguments, "-o", str(tmp_path / "whole")], check=True, capture_output=True)
-    folder, killed = tmp_path / "killed", 0
+    folder = tmp_path / "killed"
     command = [*MODISTE, *arguments, "-o", str(folder)]
-    while True:
+    for kill in range(kills):
         process = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
-        deadline = time.monotonic() + 60
-        while not folder.exists() and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.02)
-        if killed < 5:
-            time.sleep(0.5 + 8 * rng.random() if killed else rng.random())
-            os.killpg(process.pid, signal.SIGKILL)
-            killed += 1
+        watched, left = (folder / "checkpoint.pt", rng.integers(1, 6)) if kill else (folder, 1)
+        before = written(watched)
+        while left and process.poll() is None:
+            if (now := written(watched)) != before:
+                left, before = left - 1, now
+            time.sleep(0.005)
+        time.sleep(0.1 * rng.random())  # now and then while it writes
+        assert process.poll() is None, "it ended before it was killed"
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        if process.returncode == 0:
-            break
         command = [*MODISTE, "train", "--resume", str(folder)]
+    subprocess.run(command, check=True, capture_output=True)
     assert same_weights(folder, tmp_path / "whole")
     assert losses(folder).equals(losses(tmp_path / "whole"))
     assert not list(folder.glob(".*")), "a killed write left its temporary file"
