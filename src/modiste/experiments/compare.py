@@ -109,7 +109,7 @@ def _compare(folder: Path, accelerator: str, watch: Watch) -> Ranking:
         title = f"run {k} of {len(runs)}: {candidate.name}, seed {recipe.seed}"
         outcome = _outcome(at, candidate.name, recipe, manifest, (title, accelerator, watch))
         outcomes.append(outcome)
-        rows = pl.read_csv(at / "history.csv").select("epoch", "val_map").rows()
+        rows = pl.read_csv(at / "history.csv", glob=False).select("epoch", "val_map").rows()
         histories.setdefault(candidate.name, []).append(rows)
     found = rank_candidates(_shared_cache(outcomes))
     write_text(folder / "comparison.json", json.dumps(found.to_dict(), ensure_ascii=False, indent=1) + "\n")
@@ -147,7 +147,7 @@ def _outcome(folder: Path, candidate: str, recipe: Recipe, manifest: Manifest, h
         run.label_set,
         groups=group_numbers(evaluation.part),
     )
-    history = pl.read_csv(folder / "history.csv")
+    history = pl.read_csv(folder / "history.csv", glob=False)
     return Outcome(
         candidate,
         recipe.model.backbone,
