@@ -22,9 +22,11 @@ from lightning_fabric import Fabric
 
 from modiste.config import Recipe
 from modiste.data.manifest import Manifest
+from modiste.decisions.policies import Policy
 from modiste.errors import ManifestError, ModisteError, TrainingError, UsageError
 from modiste.files import only_process
 from modiste.labels import UNKNOWN
+from modiste.models.backbones import check_backbone
 from modiste.models.split import NetworkSplitter
 from modiste.models.tagger import Tagger, Unlock
 from modiste.pages.plots import plot_history
@@ -208,6 +210,21 @@ def alone(fabric: Fabric, folder: Path) -> Iterator[None]:
                 error = met
         raise_together(fabric, error)
         yield
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Refuse what training would refuse for its recipe alone, before anything is written.
+
+    Raises:
+        RecipeError: timm has no such backbone, or a stage unlocks more groups than it has.
+        UsageError: no such policy.
+        WeightsError: the file of weights is missing.
+    """
+    check_backbone(recipe.model.backbone, recipe.model.weights)
+    Policy.parse(recipe.decide.policy)
+    model = Tagger(recipe.model.model_copy(update={"weights": "none"}), 1)
+    for stage in recipe.stages:
+        model.unlock(stage.unlock)
 
 
 def trainable_parts(manifest: Manifest) -> dict[str, Manifest]:
