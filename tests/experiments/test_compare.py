@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 import modiste as public
 from modiste.cli import app
@@ -286,10 +287,33 @@ def test_settings_that_would_be_ignored_are_refused(option, refused, compared, *
     assert "alone" in refused("compare", drawn, "-o", tmp_path / "new", "--grid", grid, *option)
 
 
-@pytest.mark.parametrize("options", [("--backbones", "test_byobnet,resnet1888"), ("--weights", "no-such-folder")])
+UNTRAINABLE = [
+    ("--backbones", "test_byobnet,resnet1888"),
+    ("--weights", "no-such-folder"),
+    ("--set", "stages.1.unlock=99"),
+    ("--set", "decide.policy=best:9"),
+    ("--set", "decide.policy=fbeta:1"),  # 24 validation photos are too few to tune on
+    ("--accelerator", "cuda"),
+]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="cuda is no wrong accelerator here")
+@pytest.mark.parametrize("options", UNTRAINABLE)
 def test_what_can_not_be_trained_is_refused_before_anything_is_made(options, refused, drawn, one_epoch, tmp_path):
     refused("compare", drawn, "-o", tmp_path / "new", "--recipe", one_epoch, "--seeds", 1, *options)
     assert not (tmp_path / "new").exists()
+
+
+def test_the_advice_on_too_few_photos_to_tune_on_works(refused, drawn, one_epoch, tmp_path):
+    made = ("compare", drawn, "-o", tmp_path / "new", "--recipe", one_epoch, "--seeds", 1)
+    words = refused(*made, "--set", "decide.calibration=temperature")
+    assert "tune on, but got 2" in words and "decide.calibration=none" in words
+    compare.create_comparison(
+        tmp_path / "new",
+        Grid.product(str(one_epoch), [], [], changes=["decide.policy=fixed:0.5", "decide.calibration=none"]),
+        Manifest.read(drawn),
+    )
+    assert json.loads((tmp_path / "new/format.json").read_text())["format"] == 1
 
 
 def test_a_comparison_goes_on_without_the_recipe_it_began_with(drawn, one_epoch, tmp_path):

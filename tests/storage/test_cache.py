@@ -46,7 +46,7 @@ def keep(name, megabytes, hours_ago, **facts):
 
 
 def names():
-    """Of the entries, the last used first, without their digests."""
+    """Of the entries, the last used first, without their keys."""
     return [entry.folder.name.split("-")[0] for entry in entries()]
 
 
@@ -215,7 +215,7 @@ def test_a_folder_that_can_not_be_made_is_named(here):
     assert entries() == []
 
 
-def test_digests_are_of_content(tmp_path):
+def test_keys_are_of_content(tmp_path):
     contents = [b"one", b"two", b"one", b"", b"one "]
     paths = [tmp_path / str(k) for k in range(len(contents))]
     for path, content in zip(paths, contents, strict=True):
@@ -302,3 +302,24 @@ def test_prune_to_any_size_at_all(modiste):
 def test_an_entry_used_in_the_future_is_in_use():
     assert Entry(cache_folder(), {}, 0, time.time() + 5).in_use
     assert cache.IN_USE_SECONDS == 600  # docs: ten minutes
+
+
+def test_what_somebody_works_with_is_in_use_at_most_a_minute_later(monkeypatch):
+    folders = [keep(name, 1, 5) for name in ("a", "b", "c")]
+    now = [1000.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    held = cache.InUse(folders[:1])
+    held.hold(folders[1:])
+
+    def used():
+        held.touch()
+        return {entry.folder.name[0] for entry in entries() if entry.in_use}
+
+    assert used() == {"b", "c"}
+    for folder in folders:
+        os.utime(folder / "entry.json", (0, 0))
+    now[0] += cache.TOUCH_SECONDS - 1
+    assert used() == set()  # a step costs no write
+    now[0] += 1
+    shutil.rmtree(folders[1])
+    assert used() == {"c"}

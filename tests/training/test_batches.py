@@ -194,9 +194,9 @@ def test_another_seed_shares_the_features_and_shows_them_in_another_order(run):
     one, other = run(monitor=monitor), run("seed=4", monitor=monitor)
     assert monitor.computed == 0
     assert {entry.folder: entry.bytes for entry in cache.entries()} == before
-    digests = cache.content_keys(one.manifest().part("train").photos())
+    keys = cache.content_keys(one.manifest().part("train").photos())
     assert not history(one).equals(history(other))
-    first, second = (ViewPlan.make(4, digests, seed) for seed in (3, 4))
+    first, second = (ViewPlan.make(4, keys, seed) for seed in (3, 4))
     assert [first.view(0, row) for row in range(9)] != [second.view(0, row) for row in range(9)]
     assert first.rng(2, 5).random() == second.rng(2, 5).random()
 
@@ -300,3 +300,78 @@ def test_the_average_is_validated_as_it_is_kept_where_a_later_stage_locks_more(r
     part = one.manifest().part("val")
     said = mean_log_loss(part.targets, predict(one, part, "one").raw)
     assert checkpoint["position"]["history"][-1]["val_loss"] == pytest.approx(said, rel=1e-3)
+
+
+class RemovedOnce(Watch):
+    """Somebody removes the whole cache when computing has just ended, before what was kept is opened."""
+
+    times = 1
+
+    def caching(self, done, total):
+        super().caching(done, total)
+        if done == total and self.times:
+            self.times -= 1
+            shutil.rmtree(cache.cache_folder())
+
+
+FEATURES = ["stages.0.epochs=1", "stages.1.epochs=1"]
+PIXELS = ["train.cache=pixels", "stages.0.unlock=all", "stages.0.epochs=2", "stages.1.epochs=1", "augment.rotate=0"]
+
+
+@pytest.mark.parametrize("settings", [FEATURES, PIXELS], ids=["features", "pixels"])
+def test_a_cache_that_is_removed_before_it_is_opened_is_computed_again(settings, run):
+    whole = run(*settings)
+    shutil.rmtree(cache.cache_folder())
+    assert_same(run(*settings, monitor=(monitor := RemovedOnce())), whole)
+    assert monitor.times == 0 and monitor.notes == []
+    assert kinds()  # it is there again
+
+
+@pytest.mark.parametrize("settings", [FEATURES, PIXELS], ids=["features", "pixels"])
+def test_a_cache_that_is_removed_each_time_trains_from_photos(settings, run, caplog):
+    caplog.set_level("INFO", "modiste")
+    whole = run(*settings, OFF)
+    monitor = RemovedOnce()
+    monitor.times = 99
+    assert_same(run(*settings, monitor=monitor), whole)
+    assert "was removed from" in caplog.text and caplog.records[-1].name == "modiste"
+    assert ("were removed" in " ".join(monitor.notes)) == (settings == FEATURES)
+
+
+@pytest.mark.parametrize("settings", [FEATURES, PIXELS], ids=["features", "pixels"])
+def test_what_is_trained_from_stays_while_another_run_makes_room(settings, run, monkeypatch):
+    monkeypatch.setattr(cache, "TOUCH_SECONDS", 0)
+
+    class Another(Watch):
+        """A run beside this one, long after the last use that was noted."""
+
+        def __init__(self):
+            super().__init__()
+            self.removed = set()
+
+        def step(self, _, stage, *__):
+            self.removed |= {(stage, entry.facts.get("unlock")) for entry in cache.prune(0)[0]}
+            for entry in cache.entries():
+                os.utime(entry.folder / "entry.json", (0, 0))
+
+        def epoch(self, row):
+            self.step(0, row["stage"])
+
+    run(*settings, monitor=(monitor := Another()))
+    assert monitor.removed <= {("unlocked", "none")}  # what the stage before it trained from
+    assert cache.entries()
+
+
+def test_evaluating_while_the_cache_is_removed_asks_the_whole_network(run, caplog):
+    caplog.set_level("INFO", "modiste")
+    trained = run(*FEATURES)
+    part = trained.manifest().part("test")
+    shutil.rmtree(cache.cache_folder())
+
+    def remove(done, total):
+        if done == total:
+            shutil.rmtree(cache.cache_folder(), ignore_errors=True)
+
+    said = predict_kept(trained, part, remove)
+    np.testing.assert_allclose(said.raw, predict(trained, part, None).raw, atol=1e-6)
+    assert "the whole network is asked, which is slower" in caplog.text

@@ -88,7 +88,7 @@ def compare(
     if resume is not None and any([grid, output, *made, *changes]):
         raise UsageError.expected("--resume DIR alone", "settings beside it", "a new comparison with -o")
     if manifest is not None:
-        _begin(folder, manifest, (grid, *made), changes)
+        _begin(folder, manifest, (grid, *made), changes, accelerator)
     _show(folder, accelerator, as_json=as_json)
 
 
@@ -97,11 +97,13 @@ def _begin(
     manifest: Path,
     asked: tuple[Path | None, str | None, str | None, str | None, int | None],
     changes: list[str],
+    accelerator: str,
 ) -> None:
     """Make the folder of a comparison from a grid in a file, or from names."""
     from modiste.data.manifest import Manifest
     from modiste.experiments.compare import create_comparison
     from modiste.experiments.grid import Grid
+    from modiste.training.state import make_fabric
 
     grid, recipe, backbones, optimizers, seeds = asked
     if grid is not None and any(asked[1:]):
@@ -113,6 +115,7 @@ def _begin(
         names = [text.split(",") if text else [] for text in (backbones, optimizers)]
         wanted = Grid.product(recipe or "jd2018", *names, seeds=seeds or 3, changes=changes)
     _, first = next(wanted.runs())
+    make_fabric(first, 1, accelerator)  # refused before there is a folder
     create_comparison(folder, wanted, Manifest.read(manifest, first.data))
 
 

@@ -61,8 +61,8 @@ def start_training(
 
     settings = Recipe.read(recipe).replace(changes)
     photos = Manifest.read(manifest, settings.data)
+    fabric = make_fabric(settings, hardware.devices if folds is None else 1, hardware.accelerator)
     if folds is None:
-        fabric = make_fabric(settings, hardware.devices, hardware.accelerator)
         return train(settings, photos, folder, fabric=fabric, monitor=_monitor(folder))
     create_folds(folder, settings, photos, folds)
     return resume_training(folder, hardware)

@@ -285,7 +285,7 @@ def report_evaluation(run: Run | BlendRun, evaluation: Evaluation) -> Path:
         facts=facts,
         intervals=evaluation.intervals,
         operating=_operating(evaluation),
-        history=pl.read_csv(history).to_dicts() if history.is_file() else None,
+        history=pl.read_csv(history, glob=False).to_dicts() if history.is_file() else None,
         notes=notes,
         tags=predictor(run, "one"),
     )

@@ -167,7 +167,7 @@ def _read(run: Run | BlendRun, split: str, part: Manifest, views: Views | None) 
     try:
         if pl.read_parquet_metadata(path).get("key") != _key(run, part, views):
             return None
-        frame = pl.read_parquet(path)
+        frame = pl.read_parquet(path, glob=False)
         if frame["error"].null_count() < len(frame):
             return None
         raw = frame.select([f"prob.{label}" for label in run.label_set.ids]).to_numpy().astype(np.float32)

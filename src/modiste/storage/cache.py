@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,8 +23,9 @@ import numpy as np
 from modiste.errors import PhotoError, UsageError
 from modiste.files import make_folder, write_text
 
-IN_USE_SECONDS = 600  # training touches its entries at least once an epoch or a minute
-_DIGITS = 16  # of the hash in an entry's name
+IN_USE_SECONDS = 600  # what was used within them may be in use, and stays
+TOUCH_SECONDS = 60  # how often a process that works with entries says so
+_DIGITS = 16  # of the key in an entry's name
 FREE_SHARE = 0.5  # of the free disk that the cache may fill, where nobody says otherwise
 
 
@@ -90,8 +91,8 @@ def budget() -> int:
 
 def entry_folder(kind: str, facts: Mapping[str, Any]) -> Path:
     """Where the entry of these facts lies; whatever its content depends on must be among them."""
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:_DIGITS]
-    return cache_folder() / f"{kind}-{digest}"
+    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:_DIGITS]
+    return cache_folder() / f"{kind}-{key}"
 
 
 def create_entry(folder: Path, facts: Mapping[str, Any]) -> None:
@@ -111,6 +112,25 @@ def touch(folder: Path) -> None:
     """Note that an entry is used, if it is there."""
     with suppress(FileNotFoundError):  # removed by hand; whoever has opened its files still reads them
         os.utime(folder / "entry.json")
+
+
+class InUse:
+    """Entries that somebody works with; no other process removes them while `touch` is called now and then."""
+
+    def __init__(self, folders: Iterable[Path] = ()) -> None:
+        self._folders = set(folders)
+        self._due = 0.0
+
+    def hold(self, folders: Iterable[Path]) -> None:
+        """Work with these entries from now on, and no longer with others."""
+        self._folders, self._due = set(folders), 0.0
+
+    def touch(self) -> None:
+        """Note that they are used, at most once a minute: so it may be called at each step."""
+        if time.monotonic() >= self._due:
+            for folder in self._folders:
+                touch(folder)
+            self._due = time.monotonic() + TOUCH_SECONDS
 
 
 def entries() -> list[Entry]:
@@ -176,14 +196,14 @@ def content_keys(photos: Sequence[Path | str], progress: Callable[[int, int], No
     """
     found = np.empty(len(photos), np.uint64)
     with ThreadPoolExecutor(4) as pool:
-        for k, digest in enumerate(pool.map(_digest, photos)):
-            found[k] = digest
+        for k, key in enumerate(pool.map(_content_key, photos)):
+            found[k] = key
             if progress:
                 progress(k + 1, len(photos))
     return found
 
 
-def _digest(photo: Path | str) -> int:
+def _content_key(photo: Path | str) -> int:
     try:
         content = Path(photo).read_bytes()
     except OSError as error:
