@@ -53,7 +53,8 @@ def fetch(
     """Fetch photos from a list of URLs, verify each, and write a manifest.
 
     Every photo is decoded before it gets its name. Run the same command again to go on where it
-    stopped; what failed is not asked for again but with --retry-failed.
+    stopped; what failed is not asked for again but with --retry-failed. What was refused by a setting is
+    asked for once --allow-private or --ignore-opt-out allows it.
 
     Examples:
 
