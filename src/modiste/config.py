@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from modiste.errors import RecipeError
 
+DEFAULT_RECIPE = "quick"  # of every command that trains
 DEFAULT_VIEWS = 2  # of each photo where features are kept; as good as fresh ones: benchmarks/README.md
 
 Fraction = Annotated[float, Field(ge=0, le=1)]

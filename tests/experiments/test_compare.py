@@ -15,7 +15,6 @@ import torch
 
 import modiste as public
 from modiste.cli import app
-from modiste.cli.progress import TerminalMonitor
 from modiste.config import Recipe
 from modiste.data.manifest import Manifest
 from modiste.errors import RecipeError, RunError, UsageError
@@ -323,19 +322,6 @@ def test_a_comparison_goes_on_without_the_recipe_it_began_with(drawn, one_epoch,
     compare.create_comparison(tmp_path / "table", grid, Manifest.read(drawn))
     own.unlink()
     assert command("compare", "--resume", tmp_path / "table") == 0
-
-
-def test_what_is_computed_once_is_shown_where_nothing_is_trained():
-    """A run that was killed between its last step and its scores is only scored when the comparison goes on."""
-    monitor = TerminalMonitor()
-    monitor.caching(0, 2)
-    monitor.caching(2, 2)
-    assert not monitor.bar.live.is_started
-    monitor.start(1, 3, 0)
-    monitor.caching(2, 2)
-    assert monitor.bar.live.is_started
-    monitor.end()
-    assert not monitor.bar.live.is_started
 
 
 def test_two_processes_in_one_comparison_are_refused(drawn, one_epoch, tmp_path):

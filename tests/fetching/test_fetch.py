@@ -349,6 +349,40 @@ def test_a_second_fetch_asks_only_for_what_is_missing(tmp_path):
         assert frame["status"].to_list() == ["fetched", "failed", *["fetched"] * 4, "waiting"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "setting", "advice"),
+    [
+        ("private address", {"allow_private": True}, "--allow-private"),
+        ("opted out", {"ignore_opt_out": True}, "--ignore-opt-out"),
+        ("too large", {"max_bytes": 10_000_000, "retry_failed": True}, "--max-bytes with --retry-failed"),
+    ],
+)
+def test_what_a_setting_refused_is_fetched_as_the_error_advises(kind, setting, advice, tmp_path):
+    refusing = {"private address": {"allow_private": False}, "too large": {"max_bytes": 100}}.get(kind, {})
+    tags = {"X_Robots_Tag": "noai"} if kind == "opted out" else {}
+    with Web(lambda path: answer(status=404) if path == "gone" else answer(jpeg(), **tags)) as web:
+        urls = [web.url("photo"), web.url("gone")]
+        frame, _ = fetched(urls, tmp_path / "out", **refusing)
+        assert frame["failure"][0] == kind
+        assert advice in frame["error"][0]
+        web.asked.clear()
+        frame, failures = fetched(urls, tmp_path / "out", **refusing)
+        assert frame["failure"][0] == kind and not web.asked
+        frame, failures = fetched(urls, tmp_path / "out", **setting)
+        assert frame["status"].to_list() == ["fetched", "failed"]
+        assert failures == {"http 404": 1}
+        web.asked.clear()
+        fetched(urls, tmp_path / "out", **(setting | {"retry_failed": False}))
+        assert not web.asked  # what failed otherwise still waits for --retry-failed
+
+
+def test_what_retry_failed_left_out_is_fetched_without_it(tmp_path):
+    with Web(lambda path: answer(jpeg())) as web:
+        frame, _ = fetched([web.url("1")], tmp_path / "out", retry_failed=True)
+        assert frame["error"][0].endswith("Try the same command without --retry-failed.")
+        assert not fetched([web.url("1")], tmp_path / "out")[1]
+
+
 def test_ids_that_stand_twice(tmp_path):
     with Web(lambda path: answer(jpeg())) as web:
         text = f"id,url\na,{web.url('1')}\na,{web.url('1')}\na,{web.url('2')}\nb,{web.url('1')}\n"

@@ -91,6 +91,7 @@ def export(
     words: str = "",
     photos: Sequence[Path] | None = None,
     int8: Int8 | None = None,
+    overwrite: bool = False,
     progress: Progress = lambda *_: None,
 ) -> Written:
     """Write a run or blend folder's model as one ONNX file.
@@ -100,18 +101,20 @@ def export(
 
     Args:
         folder: a run or blend folder.
-        path: the file; there must be none.
+        path: the file.
         views: test-time augmentation that it is opened with; None keeps the model's.
         words: Markdown for its card, of what only people know.
         photos: what it is compared on; None takes the model's own test or validation photos.
         int8: round weights and activations to eight bits, where that is faster here.
+        overwrite: replace the file, if there is one.
         progress: told (what is being done, how far, of how much).
 
     Raises:
         RunError: there is no trained model, its backbone can't be exported, or the file says something else.
         UsageError: the file exists, there are too few photos, or members of a blend see other squares.
     """
-    _refuse_existing(path)
+    if not overwrite:
+        _refuse_existing(path)
     opened = open_model(folder, views, photos)
     progress("tracing the network", 0, 1)
     graph, facts = make_graph(opened), describe(opened.run, opened.original, words)
@@ -128,7 +131,8 @@ def export(
         rounded = None if int8 is None else _round(opened, graph, tags, facts, int8=int8, progress=progress)
         if rounded is not None and rounded.worth:
             exported = _reopened(temporary, rounded.graph, _rounded_facts(facts, rounded))
-        _refuse_existing(path)  # it may have come meanwhile
+        if not overwrite:
+            _refuse_existing(path)  # it may have come meanwhile
     return Written(replace(exported, path=path), parity, rounded)
 
 

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -134,12 +134,14 @@ class InUse:
 
 
 def entries() -> list[Entry]:
-    """All entries, the one that was used last first."""
+    """All entries, the one that was used last first; a link to a folder elsewhere is none."""
     found = []
     for path in cache_folder().glob("*/entry.json"):
+        if path.parent.is_symlink():
+            continue
         try:
             facts = dict(json.loads(path.read_text(encoding="utf-8")))
-            size = sum(file.stat().st_size for file in path.parent.iterdir())
+            size = sum(file.lstat().st_size for file in path.parent.iterdir())
             found.append(Entry(path.parent, facts, size, path.stat().st_mtime))
         except (OSError, ValueError, TypeError):  # removed meanwhile, or broken: then it is no entry
             continue
@@ -157,29 +159,52 @@ def make_room(more: int) -> bool:
     return True
 
 
-def prune(limit: int, unused: float = 0.0) -> tuple[list[Entry], list[Entry]]:
-    """Remove entries, the one used longest ago first, until the cache holds at most `limit` bytes.
+class Pruning(NamedTuple):
+    """What would make the cache small enough.
+
+    Attributes:
+        removed: entries that go, the one used longest ago first.
+        kept: entries that stay, the one used last first.
+    """
+
+    removed: list[Entry]
+    kept: list[Entry]
+
+    @property
+    def freed(self) -> int:
+        """Bytes of what goes."""
+        return sum(entry.bytes for entry in self.removed)
+
+
+def plan_pruning(limit: int, unused: float = 0.0) -> Pruning:
+    """Which entries have to go, the one used longest ago first, until the cache holds at most `limit` bytes.
 
     Args:
         limit: bytes.
         unused: seconds for which an entry must not have been used; what was used in the last minutes always stays.
-
-    Returns:
-        Entries removed and entries kept.
     """
-    for folder in cache_folder().glob(f"*-{'[0-9a-f]' * _DIGITS}"):  # what a killed removal left
-        if not (folder / "entry.json").is_file() and time.time() - folder.stat().st_mtime > IN_USE_SECONDS:
-            shutil.rmtree(folder, ignore_errors=True)
     kept = entries()
     removed: list[Entry] = []
     for entry in reversed(kept.copy()):
         if sum(one.bytes for one in kept) <= limit:
             break
         if not entry.in_use and time.time() - entry.used >= unused:
-            _remove(entry)
             kept.remove(entry)
             removed.append(entry)
-    return removed, kept
+    return Pruning(removed, kept)
+
+
+def prune(limit: int, unused: float = 0.0) -> Pruning:
+    """Remove what `plan_pruning` says has to go, and what a removal that was killed left."""
+    found = plan_pruning(limit, unused)
+    for entry in found.removed:
+        _remove(entry)
+    for folder in cache_folder().glob(f"*-{'[0-9a-f]' * _DIGITS}"):
+        if folder.is_symlink() or (folder / "entry.json").is_file():
+            continue
+        if time.time() - folder.stat().st_mtime > IN_USE_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
+    return found
 
 
 def _remove(entry: Entry) -> None:
