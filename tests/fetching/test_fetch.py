@@ -513,6 +513,16 @@ def test_the_lists_own_columns_stay(tmp_path):
         assert pl.read_csv(other.manifest).columns == pl.read_csv(summary.manifest).columns
 
 
+def test_the_path_takes_the_place_of_the_lists_own_wherever_it_stands(tmp_path):
+    with Web(lambda path: answer(jpeg())) as web:
+        for k, columns in enumerate((("image", "url"), ("url", "image"))):
+            row = {"image": "old.jpg", "url": web.url("1")}
+            text = ",".join(columns) + "\n" + ",".join(row[column] for column in columns) + "\n"
+            frame, _ = fetched([], tmp_path / f"out{k}", text=text)
+            assert frame.columns[:3] == [*columns, "status"]
+            assert (tmp_path / f"out{k}" / frame["image"][0]).read_bytes() == jpeg()
+
+
 def test_rows_that_cannot_be_written_are_mended(tmp_path):
     path = tmp_path / "list.jsonl"
     with Web(lambda path: answer(jpeg())) as web:

@@ -1,18 +1,20 @@
-"""Training photos: what goes to worker processes, and how many there are."""
+"""Training photos: how fine they are decoded, what goes to worker processes, and how many there are."""
 
+import math
 import pickle
 import shutil
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader
 
 from modiste.config import Recipe
 from modiste.data.manifest import Manifest
 from modiste.storage import cache
 from modiste.training import dataset, pixel_cache
-from modiste.training.dataset import Showing, TrainingPhotos, ViewPlan, make_loader, reader_count
+from modiste.training.dataset import Showing, TrainingPhotos, ViewPlan, make_loader, read_square, reader_count
 
 SHOWN = [[Showing(0, 3), Showing(1, 3)], [Showing(2, 0), Showing(0, 11)]]
 
@@ -76,3 +78,13 @@ def test_any_number_of_readers_gives_the_same_batches(kept):
     alone = list(make_loader(photos, 1, rows, 0))
     for workers in (1, 2):
         assert_equal(make_loader(photos, 1, rows, workers), alone)
+
+
+@pytest.mark.parametrize("smallest", [0.03, 0.2, 0.9])
+def test_the_smallest_crop_is_decoded_no_coarser_than_it_is_shown(smallest, tiny, tmp_path):
+    Image.fromarray(np.zeros((600, 800, 3), np.uint8)).save(tmp_path / "a.jpg")
+    recipe = Recipe.read(tiny).replace([f"augment.crop_scale=[{smallest}, 1.0]"])
+    photo = read_square(str(tmp_path / "a.jpg"), recipe, 64)
+    height, width = photo.shape[:2]
+    assert (height < 600) == (smallest > 0.1)  # at 1/2 or less where that is enough
+    assert math.sqrt(smallest) * min(height, width) >= 64
