@@ -336,13 +336,13 @@ def test_evaluate_prints_scores_on_stdout_and_words_on_stderr(modiste, run):
 
 
 def test_evaluate_json_is_what_metrics_json_keeps(modiste, run):
-    kept = json.loads((run / "metrics.json").read_text()) if (run / "metrics.json").exists() else {}
-    code, out, _ = modiste("evaluate", run, "--split", "val", "--views", "flip", "--json")
-    metrics = json.loads((run / "metrics.json").read_text())
+    code, first, _ = modiste("evaluate", run, "--split", "val", "--json")
     assert code == 0
-    assert json.loads(out) == metrics["val"]
-    assert metrics == {**kept, "val": metrics["val"]}
-    assert metrics["val"]["views"] == "flip"
+    code, out, _ = modiste("evaluate", run, "--split", "val", "--views", "flip", "--json")
+    assert code == 0
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["evaluations"][-2:] == [json.loads(first), json.loads(out)]
+    assert [one["views"] for one in metrics["evaluations"][-2:]] == ["one", "flip"]
 
 
 def test_evaluate_names_the_photos_it_leaves_out(modiste, run, table):
@@ -402,7 +402,7 @@ def test_resume_of_a_finished_run_scores_it_again_and_trains_nothing(modiste, ru
     before = {name: (run / name).read_bytes() for name in names}
     code, out, _ = modiste("train", "--resume", run, "--json")
     assert code == 0
-    assert json.loads(out) == json.loads((run / "metrics.json").read_text())["val"]
+    assert json.loads(out) == json.loads((run / "metrics.json").read_text())["evaluations"][-1]
     assert before == {name: (run / name).read_bytes() for name in names}
 
 

@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modiste.config import DecideConfig
@@ -116,6 +116,7 @@ def test_the_key_tells_decisions_apart_and_not_where_they_were_tuned(decision, c
     assert Decision.from_dict(content, LABELS, "decision.json").key != decision.key
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1, width=32), min_size=3, max_size=3), st.floats(0, 1))
 def test_every_digit_of_a_decision_reads_back(values, fixed):
     made = Decision(Policy("fixed", fixed), Thresholds(np.array(values), "by hand"), Calibration.none(3))

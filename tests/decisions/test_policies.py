@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import fbeta_score
 
@@ -35,6 +35,7 @@ def test_a_policy_reads_what_it_writes(text):
     assert str(Policy.parse(text)) == text
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(["fixed", "precision", "recall", "fbeta"]),
     st.floats(0, 1, exclude_min=True, allow_subnormal=True),

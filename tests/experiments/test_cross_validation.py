@@ -103,7 +103,7 @@ def test_each_photo_is_scored_by_the_run_that_never_saw_it(trained_folds):
     np.testing.assert_allclose(kept, everyone[folds, np.arange(len(part))], atol=1e-3)
     others = everyone[(folds + 1) % FOLDS, np.arange(len(part))]
     assert (np.abs(kept - others).max(axis=1) > 1e-3).mean() > 0.9  # else it tells nothing
-    metrics = json.loads((trained_folds / "ensemble/metrics.json").read_text())["val"]
+    (metrics,) = json.loads((trained_folds / "ensemble/metrics.json").read_text())["evaluations"]
     assert metrics["map"] == pytest.approx(mean_average_precision(part.targets, kept, part.label_set).value)
     assert metrics["photos"] == len(part)
 
@@ -163,7 +163,7 @@ def test_killed_and_resumed_ends_with_the_same_numbers(
 
 def test_a_finished_cross_validation_trains_nothing(trained_folds, modiste):
     before = {path: path.stat().st_mtime_ns for path in trained_folds.glob("fold-*/*")}
-    scores = json.loads((trained_folds / "ensemble/metrics.json").read_text())["val"]
+    (scores,) = json.loads((trained_folds / "ensemble/metrics.json").read_text())["evaluations"]
     code, out, _ = modiste("train", "--resume", trained_folds, "--json")
     assert (code, json.loads(out)["map"]) == (0, scores["map"])
     assert {path: path.stat().st_mtime_ns for path in trained_folds.glob("fold-*/*")} == before

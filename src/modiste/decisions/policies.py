@@ -67,8 +67,7 @@ class Policy:
     @property
     def number(self) -> str:
         """The value as text that reads back as the very same number: "2", "0.9", "0.9999999"."""
-        short = f"{self.value:g}"
-        return short if float(short) == self.value else repr(float(self.value))
+        return repr(float(self.value)).removesuffix(".0")
 
     @property
     def tuned(self) -> bool:

@@ -83,7 +83,7 @@ def _others(others: Sequence[tuple[str, SavedEvaluation]]) -> str:
         known = saved.document
         how = f"{known.get('policy', 'unknown')}{', cross-fitted' if known.get('cross_fitted') else ''}"
         rows += [(name, how, *row) for row in _score_rows(known)]
-    words = "These are not test scores of this model: other photos, another decision, or of unknown origin."
+    words = "None of these is the model's test score: other photos, another decision, or an unknown origin."
     return f"### Other evaluations\n\n{words}\n\n" + markdown_table(rows, ("photos of", "decision", *_SCORE_COLUMNS))
 
 
