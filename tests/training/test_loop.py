@@ -194,7 +194,7 @@ def test_several_processes_are_refused_together_where_another_trains(drawn, tiny
         train(Recipe.read(tiny), Manifest.read(drawn), tmp_path / "run", monitor=StopAfter(1))
     with only_process(tmp_path / "run" / "train.lock", "", ""):
         refused = subprocess.run(
-            [*MODISTE, "train", "--resume", str(tmp_path / "run"), "--devices", "3", "--accelerator", "cpu"],
+            [*MODISTE, "train", "--resume", str(tmp_path / "run"), "--devices", "2", "--accelerator", "cpu"],
             check=False,
             capture_output=True,
             text=True,
@@ -282,7 +282,7 @@ COMPARABLE = [
 ]
 
 
-@pytest.mark.parametrize("starter", ["devices", "torchrun"])
+@pytest.mark.parametrize("starter", ["torchrun", pytest.param("devices", marks=pytest.mark.slow)])
 def test_three_processes_take_the_same_steps_as_one(starter, drawn, tiny, tmp_path):
     manifest, rng = Manifest.read(drawn), np.random.default_rng(0)
     manifest.targets[rng.random(len(manifest)) < 0.5, :11] = UNKNOWN  # so that processes know more or less of a step
@@ -290,7 +290,7 @@ def test_three_processes_take_the_same_steps_as_one(starter, drawn, tiny, tmp_pa
     settings = [word for change in COMPARABLE for word in ("--set", change)]
     arguments = ["train", str(tmp_path / "partly.csv"), "--recipe", str(tiny), "--accelerator", "cpu", *settings]
     alone, three = tmp_path / "alone", tmp_path / "three"
-    subprocess.run([*MODISTE, *arguments, "-o", str(alone)], check=True, capture_output=True, timeout=300)
+    train(Recipe.read(tiny).replace(COMPARABLE), Manifest.read(tmp_path / "partly.csv"), alone)
     command = [*MODISTE]
     if starter == "torchrun":
         command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "3", "--master-port", "29541"]
@@ -367,7 +367,10 @@ def test_a_batch_that_does_not_divide_is_refused(drawn, tiny, tmp_path):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize(("split", "cache"), [("train", "auto"), ("train", "off"), ("val", "off")])
+PLACES = [("train", "auto"), *(pytest.param(split, "off", marks=pytest.mark.slow) for split in ("train", "val"))]
+
+
+@pytest.mark.parametrize(("split", "cache"), PLACES)
 def test_a_broken_photo_of_one_process_is_named_once_by_all(split, cache, drawn, tiny, tmp_path):
     shutil.copytree(drawn.parent, tmp_path / "data")
     victim = Manifest.read(tmp_path / "data/labels.csv").part(split).photo(7)
