@@ -98,14 +98,12 @@ def end_of(command: str) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
-@pytest.mark.parametrize("reader", ["head -1", "true"])
-@pytest.mark.parametrize("command", ["modiste tag --format jsonl {photos}", "modiste --help", "modiste info"])
-def test_a_closed_pipe_ends_a_command_quietly_as_it_does_other_tools(command, reader, photos):
-    if (command, reader) == ("modiste --help", "head -1"):
-        pytest.skip("the help fits into the pipe before its reader goes")
+@pytest.mark.parametrize(
+    "command", ["modiste tag --format jsonl {photos} | head -1", "modiste info | true", "modiste --help | true"]
+)
+def test_a_closed_pipe_ends_a_command_quietly_as_it_does_other_tools(command, photos):
     many = " ".join(shlex.quote(str(path)) for path in photos * 40)
-    command = command.format(photos=many)
-    assert end_of(f"{command} | {reader}") == (141, "")
+    assert end_of(command.format(photos=many)) == (141, "")
 
 
 def test_a_full_disk_is_told_where_the_output_is_short():

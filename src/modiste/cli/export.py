@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from modiste.cli.options import Json, Overwrite, Views, new_file
 from modiste.cli.output import print_json
 from modiste.errors import UsageError
+
+if TYPE_CHECKING:
+    from modiste.exporting.export import Written
 
 
 def export(
@@ -45,15 +48,10 @@ def export(
         modiste export runs/coat -o coat-int8.onnx --int8 photos/
     """
     from modiste.cli.progress import doing
-    from modiste.cli.tables import print_export
     from modiste.exporting.export import Int8
     from modiste.exporting.export import export as make
     from modiste.inputs.arguments import files
 
-    try:
-        words = "" if card is None else card.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise UsageError.expected(f"{card} to be a text", f"'{error}'", "a Markdown file") from error
     if output.suffix.lower() != ".onnx":
         raise UsageError.expected(f"{output} to end in .onnx", f"'{output.suffix}'", f"-o {output}.onnx")
     new_file(output, [card, *(check or []), *(int8 or [])], overwrite=overwrite)
@@ -66,12 +64,27 @@ def export(
             run,
             output,
             views=views,
-            words=words,
+            words=_words(card),
             photos=compared,
             int8=rounding,
             overwrite=overwrite,
             progress=progress,
         )
+    _show(output, written, as_json=as_json)
+
+
+def _words(card: Path | None) -> str:
+    """What people wrote for the card."""
+    try:
+        return "" if card is None else card.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise UsageError.expected(f"{card} to be a text", f"'{error}'", "a Markdown file") from error
+
+
+def _show(output: Path, written: Written, *, as_json: bool) -> None:
+    """Say what the file is like."""
+    from modiste.cli.tables import print_export
+
     if as_json:
         left_out = ("labels", "decision", "card")
         facts = {key: value for key, value in written.exported.facts.items() if key not in left_out}

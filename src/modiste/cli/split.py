@@ -94,9 +94,8 @@ def split(
     )
     new_table(output, manifest, overwrite=overwrite)
     photos = Manifest.read(manifest, config).without("fold")
-    together = 0
-    if near_duplicates:
-        photos, together = _together(photos, checked or _report_folder(manifest), workers)
+    found = _together(photos, checked or _report_folder(manifest), workers) if near_duplicates else (photos, 0)
+    photos, together = found
     if folds is not None:
         dealt = photos.with_folds(folds, seed, stratify or ())
     else:
