@@ -15,14 +15,14 @@ LABELS = LabelSet.free("sides", ["left", "right", "top"])
 RNG = np.random.default_rng(0)
 
 
-def brightness(photos):
+def brightness(photos, *, maps=True):
     """(n, size, size, 3) -> mean of the left half, the right half and the upper half, in [0, 1]."""
     assert photos.dtype == np.uint8
     half = photos.shape[1] // 2
     parts = photos[:, :, :half], photos[:, :, half:], photos[:, :half]
     probs = np.stack([part.mean(axis=(1, 2, 3)) / 255 for part in parts], axis=1).astype(np.float32)
     places = photos.reshape(-1, 1, 2, half, 2, half, 3).mean(axis=(3, 5, 6), dtype=np.float32)
-    return NetworkOutput(probs, probs, np.repeat(places - 100, 3, axis=1))
+    return NetworkOutput(probs, probs, np.repeat(places - 100, 3, axis=1) if maps else None)
 
 
 def predictor(**changes):
@@ -103,7 +103,7 @@ def test_a_heatmap_is_the_evidence_of_the_plain_view_as_a_share_of_the_most():
 
 def test_a_network_without_places_has_no_heatmap(photos):
     blind = Predictor(
-        lambda photos: brightness(photos)._replace(maps=None),
+        lambda photos, maps: brightness(photos)._replace(maps=None),
         LABELS,
         ImageConfig(size=32),
         Decision.untuned("fixed:0.5", LABELS),

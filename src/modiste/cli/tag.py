@@ -113,7 +113,8 @@ def _write(
     chosen = choose_format(kind, output)
     with counting("tagging") as progress:
         total = stock.count()
-        said = passing(tagged(fetch(stock.items()), predictor), lambda done: progress(done, max(total, done)))
+        photos = tagged(fetch(stock.items()), predictor, heatmaps=explain is not None)
+        said = passing(photos, lambda done: progress(done, max(total, done)))
         if explain is not None:
             from modiste.inference.heatmaps import Explainer
 

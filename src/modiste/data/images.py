@@ -250,7 +250,7 @@ def read_photo(path: Path | str, *, target: int | None = None, max_pixels: int =
     Raises:
         PhotoError: the file can't be read, or for the reasons of `decode`.
     """
-    return decode(_content(path), name=str(path), target=target, max_pixels=max_pixels)
+    return decode(read_file(path), name=str(path), target=target, max_pixels=max_pixels)
 
 
 def read_with_header(path: Path | str, *, target: int) -> tuple[np.ndarray, Header]:
@@ -259,11 +259,16 @@ def read_with_header(path: Path | str, *, target: int) -> tuple[np.ndarray, Head
     Raises:
         PhotoError: as `read`.
     """
-    image, header, *_ = _decoded(_content(path), str(path), _room(target), MAX_PIXELS)
+    image, header, *_ = _decoded(read_file(path), str(path), _room(target), MAX_PIXELS)
     return np.array(image), header
 
 
-def _content(path: Path | str) -> bytes:
+def read_file(path: Path | str) -> bytes:
+    """The bytes of a photo's file.
+
+    Raises:
+        PhotoError: it can't be read.
+    """
     try:
         return Path(path).read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
@@ -310,7 +315,7 @@ def read_square(path: Path | str, size: int, mode: Mode) -> np.ndarray:
     Raises:
         PhotoError: as `read_photo`.
     """
-    return decode_square(_content(path), size, mode, name=str(path))
+    return decode_square(read_file(path), size, mode, name=str(path))
 
 
 def _silence_pillow() -> None:

@@ -15,7 +15,7 @@ from modiste.data.manifest import Manifest
 from modiste.decisions.decision import Decision
 from modiste.decisions.fit import cross_fit_decision, make_folds
 from modiste.errors import RunError, UsageError
-from modiste.files import write_text
+from modiste.files import StrPath, write_text
 from modiste.inference.predictor import Views
 from modiste.metrics.bootstrap import Interval, comparisons, intervals, replicate
 from modiste.metrics.scores import Scores, score
@@ -69,7 +69,7 @@ class Evaluation:
 
 
 def evaluate(
-    folder: Path | str,
+    folder: StrPath,
     split: str = "test",
     *,
     manifest: Manifest | None = None,

@@ -36,7 +36,7 @@ def photo_cards(result: Result, photos: Sequence[Path], tags: BasePredictor | No
     order = np.argsort(-losses, kind="stable")[: np.isfinite(losses).sum()]  # nan, nothing known, sorts last
     rows = {"worst": order[:_EACH_WAY], "best": order[_EACH_WAY:][::-1][:_EACH_WAY]}  # no photo is both
     every = [int(i) for chosen in rows.values() for i in chosen]
-    said = dict(zip(every, tags.stream([photos[i] for i in every]), strict=True)) if tags else {}
+    said = dict(zip(every, tags.stream([photos[i] for i in every], heatmaps=True), strict=True)) if tags else {}
     mode = tags.image.mode if tags else "stretch"
 
     def card(i: int) -> dict[str, Any]:

@@ -19,13 +19,14 @@ from torch import nn
 
 from modiste.config import ImageConfig
 from modiste.errors import RunError, UsageError
+from modiste.exporting.blended_network import BlendedNetwork
 from modiste.exporting.card import model_card
 from modiste.exporting.int8 import Rounded, int8_card, judges, quantize_to_int8, read_squares
 from modiste.exporting.quantize import Quantizer
-from modiste.files import replacing
+from modiste.files import StrPath, replacing
 from modiste.inference.onnx import FORMAT, KEY, SEAL, UNSEALED, Exported, seal
-from modiste.inference.predictor import BasePredictor, Predictor, Views
-from modiste.models.onnx import BlendedNetwork, to_onnx
+from modiste.inference.predictor import BasePredictor, Predictor, Views, check_views
+from modiste.models.onnx import to_onnx
 from modiste.models.tagger import Network, Tagger
 from modiste.runs.blend_run import BlendRun
 from modiste.runs.load import open_run, predictor
@@ -71,7 +72,7 @@ class Int8:
         most: mAP points, of 100, that may be lost.
     """
 
-    photos: Sequence[Path]
+    photos: Sequence[StrPath]
     most: float = 0.3
 
 
@@ -84,19 +85,19 @@ class Written(NamedTuple):
 
 
 def export(
-    folder: Path,
-    path: Path,
+    folder: StrPath,
+    path: StrPath,
     *,
     views: Views | None = None,
     words: str = "",
-    photos: Sequence[Path] | None = None,
+    photos: Sequence[StrPath] | None = None,
     int8: Int8 | None = None,
     progress: Progress = lambda *_: None,
 ) -> Written:
     """Write a run or blend folder's model as one ONNX file.
 
     The file takes (n, size, size, 3) uint8 RGB as `photos`, and gives `probs`, `features` and, where the network has
-    places, `maps`, as in `modiste.prediction.Said`. Its metadata hold labels, preparation, decision and card.
+    places, `maps`, as in `modiste.prediction.NetworkOutput`. Its metadata hold labels, preparation, decision and card.
 
     Args:
         folder: a run or blend folder.
@@ -109,10 +110,11 @@ def export(
 
     Raises:
         RunError: there is no trained model, its backbone can't be exported, or the file says something else.
-        UsageError: the file exists, there are too few photos, or members of a blend see other squares.
+        UsageError: the file exists, there are no such views, too few photos, or members of a blend see other squares.
     """
+    folder, path = Path(folder), Path(path)
     _refuse_existing(path)
-    opened = open_model(folder, views, photos)
+    opened = open_model(folder, views, None if photos is None else list(map(Path, photos)))
     progress("tracing the network", 0, 1)
     graph, facts = make_graph(opened), describe(opened.run, opened.original, words)
     with replacing(path) as temporary:
@@ -144,7 +146,7 @@ def _reopened(path: Path, graph: Any, facts: dict[str, Any]) -> Exported:
 
 def _round(opened: Opened, graph: Any, tags: Predictor, facts: dict[str, Any], how: tuple[Int8, Progress]) -> Rounded:
     int8, progress = how
-    squares = read_squares(int8.photos, opened.image)
+    squares = read_squares(list(map(Path, int8.photos)), opened.image)
     with TemporaryDirectory(prefix="modiste-") as name:
         folder = Path(name)
         return quantize_to_int8(
@@ -169,6 +171,8 @@ def open_model(folder: Path, views: Views | None, photos: Sequence[Path] | None)
     Raises:
         RunError, UsageError: as `export`.
     """
+    if views is not None:
+        check_views(views)
     run = open_run(folder)
     images = {member.recipe.image for member in _members(run)}
     if len(images) > 1:
