@@ -14,7 +14,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from modiste.audit.check import check, split
+    from modiste.audit.check import check
+    from modiste.audit.split import split
     from modiste.config import Recipe
     from modiste.data.manifest import Manifest
     from modiste.errors import ModisteError
@@ -68,7 +69,7 @@ _HOME = {
     "fetch": "fetching.fetch",
     "load": "runs.load",
     "resume": "training.loop",
-    "split": "audit.check",
+    "split": "audit.split",
     "train": "training.loop",
     "tune": "evaluation.tune",
 }
