@@ -156,6 +156,26 @@ def test_tagging_a_photo_loads_neither_torch_nor_the_statistics(tmp_path):
     assert not {name for name in modules if name.startswith("modiste.metrics")}
 
 
+WITHOUT_TRAINING = "\n".join(f"sys.modules[{name!r}] = None" for name in sorted(TORCH | {"matplotlib", "tensorboard"}))
+
+
+def run(code: str) -> str:
+    program = f"import sys\n{WITHOUT_TRAINING}\n{code}"
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+
+
+def test_every_public_name_is_there_without_the_extra():
+    said = run("import inspect, modiste; print(*(name for name, _ in inspect.getmembers(modiste)))")
+    assert set(modiste.__all__) <= set(said.split())
+    said = run("import modiste; help(modiste)")
+    assert all(name in said for name in modiste.__all__)
+
+
+def test_what_needs_the_extra_says_so_when_it_is_called():
+    code = "import modiste\nfrom modiste import train\ntry: train('a')\nexcept modiste.ModisteError as e: print(e)"
+    assert run(code).startswith("Expected the packages that modiste.train needs, but got no torch. Try pip install")
+
+
 def test_public_names_are_sorted_and_there():
     assert modiste.__all__ == sorted(modiste.__all__)
     for name in modiste.__all__:

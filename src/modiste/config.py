@@ -6,20 +6,23 @@ error never turns into a silent default.
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from modiste.errors import RecipeError
+from modiste.files import StrPath
 
 DEFAULT_RECIPE = "quick"  # of every command that trains
 DEFAULT_VIEWS = 2  # of each photo where features are kept; as good as fresh ones: benchmarks/README.md
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+PathText = Annotated[str, BeforeValidator(lambda path: os.fspath(path) if isinstance(path, os.PathLike) else path)]
 
 
 class Frozen(BaseModel):
@@ -31,7 +34,7 @@ class Frozen(BaseModel):
 class DataConfig(Frozen):
     """How to read a manifest; what is None is found by the rules in docs/manifest.md."""
 
-    label_set: str | None = None  # "jd2018" or a TOML/JSON file; else made from the columns
+    label_set: PathText | None = None  # "jd2018" or a TOML/JSON file; else made from the columns
     label_columns: tuple[str, ...] | None = None
     delimiter: Literal[",", ";", "|", " "] | None = None  # of list columns
     image_column: str | None = None
@@ -40,7 +43,7 @@ class DataConfig(Frozen):
     stratify_columns: tuple[str, ...] = ()  # evened out between splits beside the labels
     fold_column: str | None = None
     fold: int | None = None  # with folds: this one validates, the others train
-    root: str | None = None  # folder that relative photo paths start from; else the manifest's own
+    root: PathText | None = None  # folder that relative photo paths start from; else the manifest's own
     val_fraction: Fraction = 0.1  # of photos, where the manifest names no validation split
     test_fraction: Fraction = 0.1  # likewise
 
@@ -70,7 +73,7 @@ class ModelConfig(Frozen):
     """Backbone -> global average pooling -> dropout -> one linear layer."""
 
     backbone: str = "inception_resnet_v2"  # any name of timm.list_models()
-    weights: str = "hub"  # "hub" (timm's own), "none", or a safetensors file
+    weights: PathText = "hub"  # "hub" (timm's own), "none", or a safetensors file
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
 
 
@@ -164,7 +167,7 @@ class Recipe(Frozen):
             raise _recipe_error(source, error) from None
 
     @classmethod
-    def read(cls, name_or_path: Path | str) -> Self:
+    def read(cls, name_or_path: StrPath) -> Self:
         """A recipe that comes with modiste ("jd2018", "quick", ...) or a TOML file."""
         path = _find(name_or_path)
         try:
@@ -217,9 +220,9 @@ def built_in() -> list[str]:
     return sorted(path.stem for path in recipe_folder().glob("*.toml"))
 
 
-def _find(name_or_path: Path | str) -> Path:
+def _find(name_or_path: StrPath) -> Path:
     path = Path(name_or_path)
-    packaged = recipe_folder() / f"{name_or_path}.toml"
+    packaged = recipe_folder() / f"{path}.toml"
     return packaged if path.suffix != ".toml" and packaged.is_file() else path
 
 

@@ -12,12 +12,14 @@ from pathlib import Path
 
 from modiste.errors import RunError, StorageError
 
+StrPath = str | os.PathLike[str]  # what the public functions take for a path
+
 WRITING = ".writing-"  # begins the name of what is not complete
 _STALE = 86400  # seconds: no folder is being made for so long
 
 
 @contextmanager
-def replacing(path: Path | str, *unwritable: type[Exception]) -> Iterator[Path]:
+def replacing(path: StrPath, *unwritable: type[Exception]) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` when the block ends without error.
 
     The temporary file is in the same folder, so that the rename is atomic, and is removed if
@@ -52,7 +54,7 @@ def replacing(path: Path | str, *unwritable: type[Exception]) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_text(path: Path | str, text: str) -> None:
+def write_text(path: StrPath, text: str) -> None:
     """Write `text` as UTF-8 with "\\n" line ends, atomically."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")

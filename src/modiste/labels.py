@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from typing import Any, Self
 import numpy as np
 
 from modiste.errors import LabelError
-from modiste.files import write_text
+from modiste.files import StrPath, write_text
 
 UNKNOWN = -1  # in targets: the annotator did not say; masked in the loss and in every metric
 
@@ -61,7 +62,7 @@ class Group:
     exclusive: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LabelSet:
     """Groups of labels; the order of the labels is the order of every array's label axis.
 
@@ -84,6 +85,10 @@ class LabelSet:
                 got = f"'{label}' twice" if label else "an empty id"
                 raise LabelError.expected(f"label ids of '{self.name}' to be unique words", got, "renaming one of them")
             seen.add(label)
+
+    def __repr__(self) -> str:
+        groups = [f"{one.name} ({'one of ' if one.exclusive else ''}{len(one.labels)})" for one in self.groups]
+        return f"LabelSet({self.name!r}, {_some(groups)})"
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -178,18 +183,18 @@ class LabelSet:
                 "the layout in docs/labels.md",
             ) from error
 
-    def write(self, path: Path | str) -> None:
+    def write(self, path: StrPath) -> None:
         """Write as JSON, atomically."""
         write_text(path, json.dumps(self.to_dict(), ensure_ascii=False, indent=1) + "\n")
 
     @classmethod
-    def read(cls, name_or_path: Path | str) -> Self:
+    def read(cls, name_or_path: StrPath) -> Self:
         """The built-in set of that name ("jd2018"), or a TOML or JSON file.
 
         Raises:
             LabelError: neither a built-in name nor a readable label set.
         """
-        if str(name_or_path) == "jd2018":
+        if os.fspath(name_or_path) == "jd2018":
             return cls("jd2018", (Group("style", tuple(Label(i, {"en": e, "zh": z}) for i, e, z in _JD2018)),))
         path = Path(name_or_path)
         try:
@@ -211,3 +216,9 @@ def _label(item: str | Mapping[str, Any]) -> Label:
     if isinstance(item, str):
         return Label(item)
     return Label(str(item["id"]), dict(item.get("names", {})))
+
+
+def _some(words: Sequence[str], most: int = 4) -> str:
+    """The first few of a list, and how many follow."""
+    more = [f"{len(words) - most} more"] if len(words) > most else []
+    return ", ".join([*words[:most], *more])

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Callable
 from dataclasses import dataclass
+from html import escape
+from io import BytesIO
 from typing import NamedTuple
 
 import numpy as np
 
-from modiste.errors import UsageError
+from modiste.errors import PhotoError, UsageError
 from modiste.labels import LabelSet
 
 
@@ -46,7 +50,10 @@ class MapCells(NamedTuple):
         return near
 
 
-@dataclass(frozen=True, eq=False)
+_MOST_BARS = 12  # that a notebook shows; chosen labels are shown all
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Prediction:
     """The labels of one photo, and how probable each one is.
 
@@ -57,6 +64,8 @@ class Prediction:
         labels: ids of the chosen labels, in label order; empty where the photo can't be read.
         error: the sentence that says why it can't be read; None where it can.
         maps, cells: what `heatmap` is made of.
+        thresholds: (labels,) float32, above which a label of a free group is chosen; None where that is not known.
+        preview: gives the photo, small, (height, width, 3) uint8 RGB; None where it isn't kept.
     """
 
     photo: str
@@ -66,6 +75,50 @@ class Prediction:
     error: str | None = None
     maps: np.ndarray | None = None
     cells: MapCells | None = None
+    thresholds: np.ndarray | None = None
+    preview: Callable[[], np.ndarray] | None = None
+
+    def __repr__(self) -> str:
+        if self.error is not None:
+            return f"Prediction({self.photo!r}, error={self.error!r})"
+        probs = self.probs
+        chosen = sorted(self.labels, key=lambda label: -probs[label])
+        return (
+            f"Prediction({self.photo!r}, {', '.join(f'{label} {probs[label]:.2f}' for label in chosen) or 'no label'})"
+        )
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the photo, and a bar for each label that is chosen or probable, with its threshold."""
+        title = f'<div style="font-weight:600;overflow-wrap:anywhere">{escape(self.photo)}</div>'
+        if self.error is not None:
+            return _card(title + f'<div style="color:#b00020">{escape(self.error)}</div>')
+        order = sorted(range(len(self.label_set)), key=lambda k: -self.prob_array[k])
+        chosen = set(self.labels)
+        shown = [k for place, k in enumerate(order) if place < _MOST_BARS or self.label_set.ids[k] in chosen]
+        bars = "".join(self._bar(k, self.label_set.ids[k] in chosen) for k in shown)
+        left = len(order) - len(shown)
+        more = f'<div style="opacity:.7">and {left} less probable</div>' if left else ""
+        return _card(f"{_picture(self.preview)}<div>{title}{bars}{more}</div>")
+
+    def _bar(self, k: int, chosen: bool) -> str:
+        """One label: its name, its probability as a bar, a line at its threshold, and the number."""
+        name, prob = escape(self.label_set.names()[k]), float(self.prob_array[k])
+        decides = self.thresholds is not None and k in self.label_set.free_labels
+        threshold = float(self.thresholds[k]) if decides and self.thresholds is not None else 0.0
+        line = (
+            f'<i title="threshold {threshold:.2f}" style="position:absolute;left:{100 * threshold:.1f}%;top:-2px;'
+            f'bottom:-2px;border-left:2px solid currentColor"></i>'
+            if 0 < threshold < 1
+            else ""
+        )
+        weight, colour = ("600", "#1a6e4a") if chosen else ("400", "#8a8a8a")
+        return (
+            f'<div style="display:flex;gap:.6em;align-items:center;font-weight:{weight}">'
+            f'<span style="width:9em;overflow-wrap:anywhere">{name}{" ✓" if chosen else ""}</span>'
+            f'<span style="position:relative;width:12em;height:.7em;background:rgba(128,128,128,.2)">'
+            f'<b style="position:absolute;left:0;top:0;bottom:0;width:{100 * prob:.1f}%;background:{colour}"></b>{line}'
+            f"</span><span>{prob:.2f}</span></div>"
+        )
 
     @property
     def probs(self) -> dict[str, float]:
@@ -89,12 +142,16 @@ class Prediction:
 
         Raises:
             LabelError: no such label.
-            UsageError: the network has no places, or the photo could not be read.
+            UsageError: the network has no places, heatmaps were not asked for, or the photo could not be read.
         """
         k = self.label_set.index(label)
         if self.maps is None or self.cells is None:
-            got = "a photo that can't be read" if self.error else "a network that has none"
-            raise UsageError.expected("a map of the photo's places", got, "a convolutional backbone")
+            got, fix = "a network that has none", "a convolutional backbone"
+            if self.error:
+                got, fix = "a photo that can't be read", "another photo"
+            elif self.cells is not None:
+                got, fix = "a prediction without heatmaps", "predict(photo), or stream(photos, heatmaps=True)"
+            raise UsageError.expected("a map of the photo's places", got, fix)
         spread = self.cells.spread(side or self.cells.size)
         heat: np.ndarray = spread @ np.maximum(self.maps[k], 0) @ spread.T
         heat /= max(float(heat.max()), 1e-12)
@@ -133,3 +190,23 @@ def check_range(probs: np.ndarray) -> None:
     if probs.size and not (probs.min() >= 0 and probs.max() <= 1):  # this form catches nan too
         outside = probs[~((probs >= 0) & (probs <= 1))][0]
         raise UsageError.expected("probabilities in [0, 1]", outside, "the sigmoid of the logits of a trained model")
+
+
+def _card(content: str) -> str:
+    style = "display:flex;gap:1em;align-items:flex-start;font:13px/1.7 system-ui,sans-serif"
+    return f'<div style="{style}">{content}</div>'
+
+
+def _picture(preview: Callable[[], np.ndarray] | None) -> str:
+    """An <img> that holds its photo; nothing where there is none any more."""
+    from PIL import Image
+
+    try:
+        pixels = None if preview is None else preview()
+    except PhotoError:  # its file has gone since it was tagged
+        pixels = None
+    if pixels is None:
+        return ""
+    file = BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=85)
+    return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}">'

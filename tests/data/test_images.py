@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps, features
 
-from modiste.data.images import MAX_PIXELS, decode, read_photo, read_square, read_with_header, resize
+from modiste.data.images import (
+    MAX_PIXELS,
+    decode,
+    decode_square,
+    from_pillow,
+    read_photo,
+    read_square,
+    read_with_header,
+    resize,
+)
 from modiste.data.tables import PHOTO_SUFFIXES
 from modiste.errors import PhotoError
 
@@ -305,3 +314,60 @@ def test_the_size_that_is_told_is_that_of_the_whole_upright_photo(tmp_path):
         assert (header.kind, header.width, header.height) == ("JPEG", whole.shape[1], whole.shape[0])
         assert photo.shape[0] < whole.shape[0]
         np.testing.assert_array_equal(photo, read_photo(path, target=64))
+
+
+def detailed(width, height):
+    """Waves from coarse to fine and hard edges, as a photo of cloth has them."""
+    y, x = np.mgrid[:height, :width]
+    waves = sum(np.sin(x / step + y / (3 * step) + step) for step in (7, 40, 300)) * 30 + 128
+    photo = np.repeat(waves[..., None], 3, axis=2)
+    photo[height // 5 : height // 2, width // 4 : width // 3] = 240, 30, 60
+    photo[(x - width / 2) ** 2 + (y - height * 0.7) ** 2 < (min(width, height) / 6) ** 2] = 20, 20, 120
+    return photo.clip(0, 255).astype(np.uint8)
+
+
+# The sides are no multiples of 8, so that parts of pixels are left over where a JPEG is decoded at 1/8 of its size.
+LARGE = [(1203, 805), (605, 1205), (1503, 503), (803, 801), (451, 301)]
+
+
+@pytest.mark.parametrize("mode", ["stretch", "letterbox", "crop"])
+@pytest.mark.parametrize("shape", LARGE)
+@pytest.mark.parametrize("size", [48, 96])
+def test_a_large_jpeg_gives_the_square_of_its_pixels(shape, mode, size):
+    data = saved(detailed(*shape), "JPEG", quality=95)
+    difference = np.abs(
+        decode_square(data, size, mode, name="a").astype(int) - resize(decode(data, name="a"), size, mode)
+    )
+    assert difference.mean() < 1.2
+    assert difference.max() <= 16
+
+
+@pytest.mark.parametrize("mode", ["stretch", "letterbox", "crop"])
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_a_large_jpeg_that_is_turned_gives_the_square_of_its_pixels(orientation, mode):
+    data = saved(detailed(1203, 805), "JPEG", quality=95, exif=exif(orientation))
+    difference = np.abs(decode_square(data, 64, mode, name="a").astype(int) - resize(decode(data, name="a"), 64, mode))
+    assert difference.mean() < 1.2
+    assert difference.max() <= 16
+
+
+@pytest.mark.parametrize("shape", [(1, 4000), (4000, 3), (9, 9)])
+def test_a_narrow_jpeg_gives_a_square_in_every_mode(shape):
+    data = saved(np.zeros((*shape, 3), np.uint8), "JPEG")
+    for mode in ("stretch", "letterbox", "crop"):
+        np.testing.assert_array_equal(decode_square(data, 96, mode, name="a"), resize(decode(data, name="a"), 96, mode))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
+@pytest.mark.parametrize("orientation", [1, 5, 6])
+def test_an_opened_picture_gives_the_pixels_of_its_file(kind, orientation):
+    data = saved(noise(), kind, exif=exif(orientation))
+    np.testing.assert_array_equal(from_pillow(Image.open(BytesIO(data)), name="a"), decode(data, name="a"))
+
+
+def test_an_opened_picture_that_is_cut_short_or_too_large_is_refused():
+    cut = Image.open(BytesIO(saved(noise(200, 200), "PNG")[:-20000]))
+    with pytest.raises(PhotoError, match="'a' to be a photo"):
+        from_pillow(cut, name="a")
+    with pytest.raises(PhotoError, match="at most 67,108,864 pixels"):
+        from_pillow(Image.new("1", (20_000, 20_000)), name="a")

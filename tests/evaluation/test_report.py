@@ -181,7 +181,8 @@ def test_said_and_missed_under_the_worst_photo(case):
 
 
 def test_evidence_is_shown_for_what_was_said_first(case):
-    def forward(photos):
+    def forward(photos, *, maps):
+        assert maps
         probs = np.full((len(photos), len(LABELS)), 0.5, np.float32)
         return NetworkOutput(
             probs, probs, np.tile(photos[:, None, ::8, ::8, 0].astype(np.float32), (1, len(LABELS), 1, 1))

@@ -47,7 +47,8 @@ def exported(trained, tmp_path_factory):
 def test_a_file_says_what_its_run_says(trained, exported, photos):
     run, file = load(trained, views="flip"), load(exported)
     assert file.views == "flip"
-    for one, two in zip(run.stream(photos), file.stream(photos), strict=True):
+    asked = run.stream(photos, heatmaps=True), file.stream(photos, heatmaps=True)
+    for one, two in zip(*asked, strict=True):
         np.testing.assert_allclose(two.prob_array, one.prob_array, atol=1e-4)
         np.testing.assert_allclose(two.maps, one.maps, atol=1e-3)
         assert two.labels == one.labels
@@ -111,7 +112,7 @@ def test_a_blend_becomes_one_file(method, two_runs, photos, tmp_path):
     BlendRun.write(tmp_path / "blend", two_runs, two_runs[0].manifest(), BLENDS[method], {})
     package.export(tmp_path / "blend", tmp_path / "blend.onnx", photos=photos)
     before, after = load(tmp_path / "blend"), load(tmp_path / "blend.onnx")
-    for one, two in zip(before.raw(photos), after.raw(photos), strict=True):
+    for one, two in zip(before.raw(photos, maps=True), after.raw(photos, maps=True), strict=True):
         np.testing.assert_allclose(two.probs, one.probs, atol=1e-4)
         np.testing.assert_allclose(two.maps, one.maps, atol=1e-3)
 
@@ -372,7 +373,7 @@ def test_labels_that_differ_in_odd_characters_have_pictures_of_their_own(photos,
     maps, cells = np.ones((3, 2, 2), np.float32), MapCells(32, (0.25, 0.75))
     said = Prediction("a", labels, np.ones(3, np.float32), labels.ids, None, maps, cells)
     network = Predictor(
-        lambda _: None, labels, ImageConfig(size=32), Decision.untuned("fixed:0.5", labels), cells=cells
+        lambda photos, maps: None, labels, ImageConfig(size=32), Decision.untuned("fixed:0.5", labels), cells=cells
     )
     list(Explainer(tmp_path / "why", network).watch([Tagged("a", photos[0].read_bytes(), said)]))
     assert len(list((tmp_path / "why").iterdir())) == 3

@@ -709,3 +709,49 @@ def test_the_help_states_the_defaults():
         assert f"Default: {getattr(defaults, name)}." in text
     for name in ("connect_timeout", "read_timeout", "total_timeout"):
         assert f"Default: {getattr(defaults, name):g}." in text
+
+
+def test_it_works_where_an_event_loop_runs_already(tmp_path):
+    photos = {f"{k}.jpg": jpeg(k) for k in range(5)}
+
+    async def notebook(urls):
+        return fetched(urls, tmp_path / "out")
+
+    with Web(lambda path: answer(photos[path])) as web:
+        frame, failures = asyncio.run(notebook([web.url(path) for path in photos]))
+    assert not failures
+    assert frame["status"].to_list() == ["fetched"] * 5
+
+
+def test_stopped_where_an_event_loop_runs_already_nothing_is_lost(tmp_path):
+    photos = {f"{k}.jpg": jpeg(k) for k in range(40)}
+    (tmp_path / "list.csv").write_text("url\n")
+
+    def page(path):
+        async def send(writer, before):
+            if int(path.partition(".")[0]) >= 20:
+                await _silent(writer, before)
+            await answer(photos[path])(writer, before)
+
+        return send
+
+    program = (
+        "import asyncio, os, signal, sys\n"
+        "from modiste.fetching.config import FetchConfig\n"
+        "from modiste.fetching.fetch import fetch\n"
+        "def told(state):\n"
+        "    if state.fetched == 20: os.kill(os.getpid(), signal.SIGINT)\n"
+        "async def notebook():\n"
+        "    signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "    config = FetchConfig(allow_private=True, retries=0, read_timeout=60, total_timeout=60, per_host=40)\n"
+        "    fetch(sys.argv[1], sys.argv[2], config, progress=told)\n"
+        "try: asyncio.run(notebook())\n"
+        "except KeyboardInterrupt: print('stopped')\n"
+    )
+    with Web(page) as web:
+        (tmp_path / "list.csv").write_text("url\n" + "".join(f"{web.url(path)}\n" for path in photos))
+        command = [sys.executable, "-c", program, str(tmp_path / "list.csv"), str(tmp_path / "out")]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=50)
+    assert done.stdout == "stopped\n"
+    states = pl.read_csv(tmp_path / "out" / "manifest.csv", infer_schema=False)["status"].value_counts()
+    assert dict(states.iter_rows())["fetched"] == 20

@@ -1,13 +1,17 @@
 """Predictor without any network: the order, the views and the errors are what is tested."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from modiste.config import ImageConfig
 from modiste.data import images
+from modiste.decisions.blend import Blend
 from modiste.decisions.decision import Decision
 from modiste.errors import LabelError, PhotoError, UsageError
-from modiste.inference.predictor import Predictor, make_views
+from modiste.inference.predictor import Ensemble, Predictor, make_views
 from modiste.labels import LabelSet
 from modiste.prediction import MapCells, NetworkOutput
 
@@ -15,14 +19,14 @@ LABELS = LabelSet.free("sides", ["left", "right", "top"])
 RNG = np.random.default_rng(0)
 
 
-def brightness(photos):
+def brightness(photos, *, maps=True):
     """(n, size, size, 3) -> mean of the left half, the right half and the upper half, in [0, 1]."""
     assert photos.dtype == np.uint8
     half = photos.shape[1] // 2
     parts = photos[:, :, :half], photos[:, :, half:], photos[:, :half]
     probs = np.stack([part.mean(axis=(1, 2, 3)) / 255 for part in parts], axis=1).astype(np.float32)
     places = photos.reshape(-1, 1, 2, half, 2, half, 3).mean(axis=(3, 5, 6), dtype=np.float32)
-    return NetworkOutput(probs, probs, np.repeat(places - 100, 3, axis=1))
+    return NetworkOutput(probs, probs, np.repeat(places - 100, 3, axis=1) if maps else None)
 
 
 def predictor(**changes):
@@ -103,7 +107,7 @@ def test_a_heatmap_is_the_evidence_of_the_plain_view_as_a_share_of_the_most():
 
 def test_a_network_without_places_has_no_heatmap(photos):
     blind = Predictor(
-        lambda photos: brightness(photos)._replace(maps=None),
+        lambda photos, maps: brightness(photos)._replace(maps=None),
         LABELS,
         ImageConfig(size=32),
         Decision.untuned("fixed:0.5", LABELS),
@@ -136,3 +140,99 @@ def test_a_manifest_in_another_label_order_is_refused(trained):
     turned = LabelSet.free("turned", own.label_set.ids[::-1])
     with pytest.raises(RunError, match="in order, but got ethnic"):
         evaluate(trained, "val", manifest=Manifest(turned, own.frame, own.targets[:, ::-1], own.root, own.source))
+
+
+def member(size, mode="stretch", **changes):
+    settings = {"batch_size": 3, **changes}
+    image = ImageConfig(size=size, mode=mode)
+    return Predictor(brightness, LABELS, image, Decision.untuned("fixed:0.5", LABELS), **settings)
+
+
+@pytest.mark.parametrize("kind", ["path", "bytes"])
+def test_an_ensemble_decodes_a_photo_once_a_size_and_mode(kind, photos, tmp_path, monkeypatch):
+    members = (member(32), member(32, views="flip"), member(16), member(32, "crop"))
+    nested = Ensemble((members[0], members[2]), Blend.mean(2), members[0].decision)
+    weights = np.array([0.4, 0.3, 0.1, 0.1, 0.1])
+    both = Ensemble((*members, nested), Blend("weights", weights), members[0].decision)
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8 no photo")
+    sources = [*photos, tmp_path / "broken.jpg"]
+    if kind == "bytes":
+        sources = [path.read_bytes() for path in sources]
+    alone = [np.array([one.probs for one in tagger.raw(sources)]) for tagger in (*members, nested)]
+
+    decoded, real = Counter(), images.decode_square
+
+    def decode_square(data, size, mode, *, name):
+        decoded[size, mode] += 1
+        return real(data, size, mode, name=name)
+
+    monkeypatch.setattr(images, "decode_square", decode_square)
+    said = list(both.raw(sources))
+    assert decoded == {(32, "stretch"): 11, (16, "stretch"): 10, (32, "crop"): 10}  # the broken one is tried once
+    expected = np.tensordot(weights, np.stack(alone), axes=1)
+    np.testing.assert_allclose(np.array([one.probs for one in said]), expected, atol=1e-6)
+    assert [one.error is not None for one in said] == [False] * 10 + [True]
+
+
+def test_maps_are_asked_for_only_where_heatmaps_are_wanted(photos):
+    asked = []
+
+    def forward(squares, *, maps):
+        asked.append(maps)
+        return brightness(squares, maps=maps)
+
+    network = predictor(views="flip")
+    network = Predictor(forward, LABELS, network.image, network.decision, views="flip", cells=network.cells)
+    for photo in network.stream(photos[:2]):
+        assert photo.maps is None
+        with pytest.raises(UsageError, match=r"a prediction without heatmaps.*heatmaps=True"):
+            photo.heatmap("left")
+    list(network.raw(photos[:2]))
+    network.predict(photos[0], heatmaps=False)
+    assert not any(asked)
+    asked.clear()
+    assert network.predict(photos[0]).heatmap("left").shape == (32, 32)
+    assert next(network.stream(photos[:2], heatmaps=True)).heatmap("left").shape == (32, 32)
+    assert asked == [True, False] * 2  # of two views only the plain one
+
+
+@pytest.mark.parametrize("views", ["ten", "", "Flip", None])
+def test_unknown_views_are_refused(views):
+    words = "Expected views to be one of one, flip, flip\\+translate"
+    with pytest.raises(UsageError, match=words):
+        predictor(views=views)
+    with pytest.raises(UsageError, match=words):
+        list(make_views(np.zeros((1, 8, 8, 3), np.uint8), views))
+
+
+def test_a_table_of_photos(photos, tmp_path):
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no photo")
+    frame = predictor().frame([*photos, broken])
+    assert frame.columns == ["photo", "labels", "error", *LABELS.ids]
+    assert frame["photo"].to_list() == [*map(str, photos), str(broken)]
+    for row, said in zip(frame.iter_rows(named=True), predictor().stream(photos), strict=False):
+        assert tuple(row["labels"]) == said.labels
+        np.testing.assert_allclose([row[label] for label in LABELS.ids], said.prob_array)
+    assert frame["left"][-1] is None
+    assert "broken.jpg" in frame["error"][-1]
+    assert predictor().frame([]).height == 0
+
+
+def test_what_is_no_photo_stands_in_its_place(photos):
+    said = list(predictor().stream([photos[0], None, photos[1]]))
+    assert [one.error is not None for one in said] == [False, True, False]
+    with pytest.raises(PhotoError, match="but got a list"):
+        predictor().predict([photos[0]])
+    with photos[0].open("rb") as file:
+        assert predictor().predict(file).probs == predictor().predict(photos[0]).probs
+
+
+@pytest.mark.parametrize("mode", ["stretch", "letterbox", "crop"])
+def test_a_path_and_its_pixels_say_nearly_the_same_in_every_mode(mode, tmp_path):
+    y, x = np.mgrid[:905, :603]
+    photo = np.stack([np.sin(x / 9 + y / 40), np.cos(y / 11), np.sin((x + y) / 60)], axis=-1) * 110 + 128
+    Image.fromarray(photo.astype(np.uint8)).save(tmp_path / "a.jpg", quality=95)
+    tagger = member(48, mode)
+    one, two = tagger.predict(tmp_path / "a.jpg"), tagger.predict(images.read_photo(tmp_path / "a.jpg"))
+    np.testing.assert_allclose(one.prob_array, two.prob_array, atol=0.002)

@@ -291,3 +291,16 @@ def four(true, said) -> list[float]:
         *oracle.precision_recall_fscore_support(true, said, average="binary", zero_division=0)[:3],
         oracle.fbeta_score(true, said, beta=2, zero_division=0),
     ]
+
+
+def test_scores_are_a_table_with_a_row_a_label():
+    labels = LabelSet.free("some", ["a", "b", "c"])
+    targets = np.array([[1, 0, -1], [0, 0, -1], [1, 0, 0]], np.int8)
+    probs = np.array([[0.9, 0.2, 0.5], [0.3, 0.6, 0.5], [0.4, 0.1, 0.5]], np.float32)
+    scores = score(targets, probs, (probs > 0.5).astype(np.int8), labels)
+    frame = scores.to_frame()
+    assert frame["label"].to_list() == ["a", "b", "c"]
+    assert frame["known"].to_list() == [3, 3, 1]
+    assert frame["positives"].to_list() == [2, 0, 0]
+    assert frame["ap"].to_list() == [1.0, None, None]
+    assert frame["recall"][0] == 0.5

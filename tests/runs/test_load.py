@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from modiste.errors import RunError
+from modiste.errors import RunError, UsageError
 from modiste.runs.load import BUNDLED, load, locate
 
 TEN = ("t-shirt", "longsleeve", "pants", "shoes", "shirt", "dress", "outwear", "shorts", "hat", "skirt")
@@ -65,6 +65,36 @@ def test_weights_of_the_same_labels_in_another_order_are_refused(trained, tmp_pa
     (run / "labels.json").write_text(json.dumps(labels), encoding="utf-8")
     with pytest.raises(RunError, match=r"model\.safetensors to be about the labels of labels\.json, in their order"):
         load(run)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_readers_and_batches_of_a_run_follow_cores_and_device(device, trained, monkeypatch):
+    from modiste.models.tagger import Tagger
+    from modiste.runs import load as loading
+
+    monkeypatch.setattr(loading, "usable_cores", lambda: 6)
+    monkeypatch.setattr(Tagger, "to", lambda self, device: self)  # there may be no such device here
+    tags = loading.predictor(loading.open_run(trained), device=device)
+    assert tags.readers == 6
+    assert tags.batch_size == {"cpu": 48, "cuda": 64}[device]
+
+
+def test_unknown_views_are_refused_everywhere(trained, tmp_path):
+    import modiste as package
+
+    before = sorted(path.name for path in trained.iterdir())
+    tasks = (
+        lambda: load(views="ten"),
+        lambda: load(trained, views="ten"),
+        lambda: package.evaluate(trained, "val", views="ten"),
+        lambda: package.tune(trained, views="ten"),
+        lambda: package.export(trained, tmp_path / "a.onnx", views="ten"),
+    )
+    for task in tasks:
+        with pytest.raises(UsageError, match=r"views to be one of one, flip, flip\+translate, but got 'ten'"):
+            task()
+    assert sorted(path.name for path in trained.iterdir()) == before
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("kind", ["white", "grey", "blue", "noise", "stripes"])

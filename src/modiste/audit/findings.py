@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -14,11 +15,15 @@ from modiste.audit.near_duplicates import BLANK, NearDuplicates
 from modiste.audit.thumbnails import Thumbnails
 from modiste.data.manifest import Manifest
 
+if TYPE_CHECKING:
+    import polars as pl
+
 MIN_SIDE = 64  # pixels; below, a network of 224 or 299 px sees mostly what resizing made up
 MOST_STRETCHED = 3.0  # longer side / shorter side; the network sees a square
 _SEVERITY = {"test": 0, "val": 1, "train": 2}  # of splits: what a copy in them spoils
 
 Kind = Literal["exact", "near", "flip"]
+_KINDS = {"exact": "exact duplicate", "near": "near duplicate", "flip": "mirrored copy"}
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ class Contradiction:
     labels: tuple[str, ...]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Findings:
     """All that a check found; photos are positions in the manifest.
 
@@ -77,6 +82,7 @@ class Findings:
         labels: the statistics of each label.
         association: how labels go together.
         crowded: photos in the dense part of the search, which were not compared with all of it.
+        ids: what the photos are called.
     """
 
     photos: int
@@ -93,6 +99,34 @@ class Findings:
     labels: list[LabelStats]
     association: Association
     crowded: int
+    ids: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        counts = Counter(self.to_frame()["finding"].to_list())
+        found = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+        return f"Findings({self.photos:,} photos, {self.there:,} on disk; {found or 'nothing found'})"
+
+    def to_frame(self) -> pl.DataFrame:
+        """A row for each photo and finding: row (from 0), photo (its id), finding, and detail in words.
+
+        Photos that belong together have the same detail: the rows of one photo, or of photos that look alike.
+        """
+        import polars as pl
+
+        found = [(k, "missing", "no file") for k in self.missing]
+        found += [(k, "unreadable", why) for k, why in self.unreadable.items()]
+        found += [(k, "tiny", f"{width} x {height}") for k, (width, height) in self.tiny.items()]
+        found += [(k, "blank", f"spread {spread:.1f}") for k, spread in self.blank.items()]
+        found += [(k, "odd shape", f"{width} x {height}") for k, (width, height) in self.odd_shaped.items()]
+        found += [(k, "named twice", f"rows {_listed(rows)}") for rows in self.repeated for k in rows]
+        for one in self.clusters:
+            found += [(k, _KINDS[one.kind], _described(one)) for k in one.photos]
+        for wrong in self.contradictions:
+            found.append((wrong.photo, "contradiction", f"{wrong.group}: {', '.join(wrong.labels) or 'no label'}"))
+        names = dict(enumerate(self.ids))
+        rows = [(k, names.get(k), name, detail) for k, name, detail in found]
+        kinds = {"row": pl.Int64, "photo": pl.String, "finding": pl.String, "detail": pl.String}
+        return pl.DataFrame(rows, schema=kinds, orient="row")
 
     def of_kind(self, kind: Kind) -> list[Cluster]:
         """Clusters of one kind, worst first."""
@@ -127,6 +161,7 @@ def audit(
         labels=label_stats(manifest),
         association=associate(manifest.targets),
         crowded=duplicates.crowded,
+        ids=tuple(manifest.frame["id"]),
     )
 
 
@@ -186,6 +221,16 @@ def findings_to_dict(manifest: Manifest, findings: Findings) -> dict[str, Any]:
         },
         "crowded": findings.crowded,
     }
+
+
+def _described(cluster: Cluster) -> str:
+    across = [f"across {' and '.join(cluster.parts)}"] if cluster.straddles else []
+    differ = [f"labels differ: {', '.join(cluster.conflicts)}"] if cluster.conflicts else []
+    return "; ".join([f"rows {_listed(cluster.photos)}", *across, *differ])
+
+
+def _listed(rows: Sequence[int]) -> str:
+    return ", ".join(map(str, sorted(rows)))
 
 
 def _plain(value: float) -> float | None:

@@ -151,7 +151,8 @@ def _write(photos: list[str], columns: _TableColumns, tagger: _Model, answer: _A
     fetch = _fetching(allow_private=allow_private)
     with counting("tagging") as progress:
         total = inputs.count()
-        said = passing(tagged(fetch(inputs.items()), predictor), lambda done: progress(done, max(total, done)))
+        stream = tagged(fetch(inputs.items()), predictor, heatmaps=answer.explain is not None)
+        said = passing(stream, lambda done: progress(done, max(total, done)))
         if answer.explain is not None:
             from modiste.inference.heatmaps import Explainer
 

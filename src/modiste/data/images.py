@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -70,6 +70,9 @@ _TURNS = {  # EXIF 2.3, tag 0x0112: what brings the stored pixels upright
     8: Image.Transpose.ROTATE_90,
 }
 _ON_ITS_SIDE = frozenset(_TURNS[k] for k in (5, 6, 7, 8))
+_FROM_RIGHT = frozenset(_TURNS[k] for k in (2, 3, 6, 7))  # those after which the stored left or top lies right
+_FROM_BELOW = frozenset(_TURNS[k] for k in (3, 4, 7, 8))
+_FINER = 1.5  # times the pixels that a square shows: what a reduced JPEG keeps at least; measured in docs/images.md
 _QUIET = ("ignore", None, Warning, re.compile(r"PIL\."), 0)  # as warnings.filterwarnings writes it
 
 
@@ -80,6 +83,35 @@ class Header:
     kind: str
     width: int
     height: int
+
+
+class _Photo(NamedTuple):
+    """A decoded photo.
+
+    Attributes:
+        image: RGB, upright.
+        header: what the file says, whatever the image was reduced to.
+        reduced: pixels of the file that one pixel of `image` stands for, a side.
+        turn: what brought it upright.
+    """
+
+    image: Image.Image
+    header: Header
+    reduced: int = 1
+    turn: Image.Transpose | None = None
+
+    def box(self, left: float, top: float, right: float, bottom: float) -> tuple[float, float, float, float]:
+        """Where a box of the whole photo lies in `image`.
+
+        Sides that are no multiples of `reduced` were filled up to one, at the end that was stored last.
+        """
+        width, height = self.header.width / self.reduced, self.header.height / self.reduced
+        x = self.image.width - width if self.turn in _FROM_RIGHT else 0
+        y = self.image.height - height if self.turn in _FROM_BELOW else 0
+        return x + left / self.reduced, y + top / self.reduced, x + right / self.reduced, y + bottom / self.reduced
+
+
+Room = Callable[[int, int], float]  # width and height of a file -> how many times smaller it may be decoded
 
 
 def decode(data: bytes, *, name: str, target: int | None = None, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -98,7 +130,44 @@ def decode(data: bytes, *, name: str, target: int | None = None, max_pixels: int
     Raises:
         PhotoError: `data` is empty, too large, damaged or no photo.
     """
-    return np.array(_decoded(data, name, target, max_pixels)[0])
+    return np.array(_decoded(data, name, _room(target), max_pixels).image)
+
+
+def decode_square(data: bytes, size: int, mode: Mode, *, name: str) -> np.ndarray:
+    """Decode one photo, no finer than its square needs, and make that: (size, size, 3) uint8, writable.
+
+    What `decode` and `resize` give, but for what decoding a large JPEG at a part of its size changes
+    (docs/images.md): `resize` shows the same part of the photo, to the fraction of a pixel.
+
+    Args:
+        data: the whole file.
+        size, mode: as in `resize`.
+        name: what error messages call it.
+
+    Raises:
+        PhotoError: as `decode`.
+    """
+    shown = max if mode == "letterbox" else min  # the side that becomes `size` pixels, before anything is stretched
+    photo = _decoded(data, name, lambda width, height: shown(width, height) / (_FINER * size), MAX_PIXELS)
+    return _square(photo, size, mode)
+
+
+def from_pillow(image: Image.Image, *, name: str) -> np.ndarray:
+    """The pixels of an opened picture as `decode` gives those of its file, upright too.
+
+    Raises:
+        PhotoError: it is too large, or its file is damaged.
+    """
+    pixels = image.width * image.height
+    if pixels > MAX_PIXELS:
+        raise PhotoError.expected(f"'{name}' to have at most {MAX_PIXELS:,} pixels", f"{pixels:,}", "a smaller copy")
+    try:
+        image.load()
+        turn = _turn(image)
+        upright = _rgb(image)
+        return np.array(upright if turn is None else upright.transpose(turn))
+    except Exception as error:  # Pillow reads the file only now, and its decoders raise nearly anything
+        raise _refusal(name, "an image that Pillow can't read", "opening its file again") from error
 
 
 def verify(data: bytes, *, name: str) -> Header:
@@ -107,7 +176,7 @@ def verify(data: bytes, *, name: str) -> Header:
     Raises:
         PhotoError: as `decode`.
     """
-    return _decoded(data, name, 1, MAX_PIXELS)[1]
+    return _decoded(data, name, _room(1), MAX_PIXELS).header
 
 
 def shrink(data: bytes, side: int, *, name: str) -> tuple[bytes, Header]:
@@ -124,7 +193,7 @@ def shrink(data: bytes, side: int, *, name: str) -> tuple[bytes, Header]:
     Raises:
         PhotoError: as `decode`; or its longer side still has more than 65,500 pixels, more than a JPEG can have.
     """
-    image, header = _decoded(data, name, side, MAX_PIXELS)
+    image, header, *_ = _decoded(data, name, _room(side), MAX_PIXELS)
     scale = side / min(header.width, header.height)
     if scale >= 1:
         return data, header
@@ -138,8 +207,13 @@ def shrink(data: bytes, side: int, *, name: str) -> tuple[bytes, Header]:
     return file.getvalue(), Header("JPEG", width, height)
 
 
-def _decoded(data: bytes, name: str, target: int | None, max_pixels: int) -> tuple[Image.Image, Header]:
-    """The photo as RGB, upright, and what the file's header said, whatever the target."""
+def _room(target: int | None) -> Room:
+    """Both sides stay at least `target` pixels long."""
+    return lambda width, height: 1 if target is None else min(width, height) / target
+
+
+def _decoded(data: bytes, name: str, room: Room, max_pixels: int) -> _Photo:
+    """The photo as RGB, upright; a JPEG at 1/2, 1/4 or 1/8 where there is room."""
     _silence_pillow()
     kind = next((kind for kind, (magic, _) in _READERS.items() if magic.match(data)), None)
     if kind is None:
@@ -148,14 +222,17 @@ def _decoded(data: bytes, name: str, target: int | None, max_pixels: int) -> tup
         image = _READERS[kind][1](BytesIO(data))
         width, height = image.size
         if width * height <= max_pixels:
-            if target is not None and isinstance(image, JpegImageFile):
-                image.draft(None, (target, target))
+            reduced = 1
+            if isinstance(image, JpegImageFile):
+                most = min(room(width, height), width, height)
+                reduced = next((by for by in (8, 4, 2) if by <= most), 1)
+                image.draft(None, (width // reduced, height // reduced))
             image.load()
             turn = _turn(image)
             if turn in _ON_ITS_SIDE:
                 width, height = height, width
             upright = _rgb(image) if turn is None else _rgb(image).transpose(turn)
-            return upright, Header(kind, width, height)
+            return _Photo(upright, Header(kind, width, height), reduced, turn)
         pixels = width * height
     except Image.DecompressionBombError as error:  # a tile or frame larger than the header said
         numbers = re.findall(r"\d+", str(error))
@@ -173,7 +250,7 @@ def read_photo(path: Path | str, *, target: int | None = None, max_pixels: int =
     Raises:
         PhotoError: the file can't be read, or for the reasons of `decode`.
     """
-    return decode(_content(path), name=str(path), target=target, max_pixels=max_pixels)
+    return decode(read_file(path), name=str(path), target=target, max_pixels=max_pixels)
 
 
 def read_with_header(path: Path | str, *, target: int) -> tuple[np.ndarray, Header]:
@@ -182,11 +259,16 @@ def read_with_header(path: Path | str, *, target: int) -> tuple[np.ndarray, Head
     Raises:
         PhotoError: as `read`.
     """
-    image, header = _decoded(_content(path), str(path), target, MAX_PIXELS)
+    image, header, *_ = _decoded(read_file(path), str(path), _room(target), MAX_PIXELS)
     return np.array(image), header
 
 
-def _content(path: Path | str) -> bytes:
+def read_file(path: Path | str) -> bytes:
+    """The bytes of a photo's file.
+
+    Raises:
+        PhotoError: it can't be read.
+    """
     try:
         return Path(path).read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
@@ -206,28 +288,34 @@ def resize(photo: np.ndarray, size: int, mode: Mode) -> np.ndarray:
     Returns:
         (size, size, 3) uint8, writable.
     """
-    height, width = photo.shape[:2]
     image = Image.fromarray(photo)
+    return _square(_Photo(image, Header("array", *image.size)), size, mode)
+
+
+def _square(photo: _Photo, size: int, mode: Mode) -> np.ndarray:
+    """As `resize`, of a photo that may be reduced: its own sides decide what is shown where."""
+    width, height = photo.header.width, photo.header.height
     if mode == "letterbox":
         scale = size / max(height, width)
         inner = (max(1, round(width * scale)), max(1, round(height * scale)))
         canvas = Image.new("RGB", (size, size), (_WHITE,) * 3)
         corner = ((size - inner[0]) // 2, (size - inner[1]) // 2)
-        canvas.paste(image.resize(inner, Image.Resampling.BICUBIC), corner)
+        shown = photo.image.resize(inner, Image.Resampling.BICUBIC, photo.box(0, 0, width, height))
+        canvas.paste(shown, corner)
         return np.array(canvas)
     left, top = ((width - height) / 2, (height - width) / 2) if mode == "crop" else (0, 0)
     left, top = max(0, left), max(0, top)
-    box = (left, top, width - left, height - top)
-    return np.array(image.resize((size, size), Image.Resampling.BICUBIC, box))
+    box = photo.box(left, top, width - left, height - top)
+    return np.array(photo.image.resize((size, size), Image.Resampling.BICUBIC, box))
 
 
 def read_square(path: Path | str, size: int, mode: Mode) -> np.ndarray:
-    """`read` the photo at `path`, no finer than needed, and `resize` it: (size, size, 3) uint8.
+    """`decode_square` the file at `path`: (size, size, 3) uint8.
 
     Raises:
-        PhotoError: as `read`.
+        PhotoError: as `read_photo`.
     """
-    return resize(read_photo(path, target=size), size, mode)
+    return decode_square(read_file(path), size, mode, name=str(path))
 
 
 def _silence_pillow() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,10 +20,11 @@ from modiste.data.photo_columns import ROLES, find_roles, photo_frame
 from modiste.data.splits import stratified_folds
 from modiste.data.tables import Table, beside, labels_beside, read_table, write_labels_beside, write_table
 from modiste.errors import ManifestError
+from modiste.files import StrPath
 from modiste.labels import UNKNOWN, LabelSet
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Manifest:
     """Photos and what is known of them; every method returns a new manifest.
 
@@ -45,7 +47,7 @@ class Manifest:
     @classmethod
     def read(
         cls,
-        path: Path | str,
+        path: StrPath,
         config: DataConfig = DataConfig(),  # noqa: B008 (frozen)
         label_set: LabelSet | None = None,
         *,
@@ -82,7 +84,7 @@ class Manifest:
         frame = photo_frame(table, roles, others, strict=strict)
         return cls(label_set, frame, targets, root if config.root is None else Path(config.root), str(path))
 
-    def write(self, path: Path | str) -> None:
+    def write(self, path: StrPath) -> None:
         """Write as one-hot columns (.csv, .tsv, .parquet, .jsonl; blank is unknown) that `read` reads back equal.
 
         The label set, with its groups, names and order, goes into `<stem>.labels.json` beside it.
@@ -102,6 +104,12 @@ class Manifest:
         write_table(pl.concat([self.frame.with_columns(blanks), flags], how="horizontal"), path)
         root = os.path.relpath(self.root.resolve(), path.resolve().parent)
         write_labels_beside(path, self.label_set, Path(root).as_posix())
+
+    def __repr__(self) -> str:
+        counts = Counter(self.parts.tolist())
+        parts = ", ".join(f"{part or 'unused'} {counts[part]:,}" for part in sorted(counts) if set(counts) != {""})
+        labels = f"{len(self.label_set)} labels of '{self.label_set.name}'"
+        return f"Manifest({self.source!r}, {len(self):,} photos, {labels}{parts and f', {parts}'})"
 
     def __len__(self) -> int:
         return len(self.frame)

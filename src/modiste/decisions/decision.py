@@ -20,7 +20,7 @@ from modiste.decisions.label_shift import adjust
 from modiste.decisions.policies import Policy
 from modiste.decisions.thresholds import Thresholds
 from modiste.errors import ModisteError, RunError, UsageError
-from modiste.files import write_text
+from modiste.files import StrPath, write_text
 from modiste.labels import LabelSet
 from modiste.prediction import Decided
 
@@ -34,7 +34,7 @@ class LabelShift(NamedTuple):
     here: np.ndarray
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Decision:
     """How probabilities become decisions.
 
@@ -51,6 +51,12 @@ class Decision:
     calibration: Calibration
     label_shift: LabelShift | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        known = self.provenance
+        facts = [f"tuned on {known['count']:,} photos of {known['split']}"] if {"count", "split"} <= set(known) else []
+        facts += ["calibrated"] if self.calibrated else []
+        return f"Decision({', '.join([repr(str(self.policy)), f'{len(self.thresholds.values)} labels', *facts])})"
 
     @classmethod
     def untuned(cls, policy: Policy | str, label_set: LabelSet) -> Self:
@@ -116,7 +122,7 @@ class Decision:
             "provenance": dict(self.provenance),
         }
 
-    def write(self, path: Path | str, label_set: LabelSet) -> None:
+    def write(self, path: StrPath, label_set: LabelSet) -> None:
         """Write as JSON, atomically."""
         write_text(path, json.dumps(self.to_dict(label_set), ensure_ascii=False, indent=1) + "\n")
 
@@ -131,7 +137,7 @@ class Decision:
         return cls.read(path, label_set) if path.exists() else cls.untuned("fixed:0.5", label_set)
 
     @classmethod
-    def read(cls, path: Path | str, label_set: LabelSet) -> Self:
+    def read(cls, path: StrPath, label_set: LabelSet) -> Self:
         """Read what `write` wrote; the file's order doesn't matter, its ids must be those of `label_set`.
 
         Raises:

@@ -15,6 +15,7 @@ from modiste.data.manifest import Manifest
 from modiste.decisions.decision import Decision
 from modiste.decisions.fit import cross_fit_decision, make_folds
 from modiste.errors import RunError, UsageError
+from modiste.files import StrPath
 from modiste.inference.predictor import Views
 from modiste.metrics.bootstrap import Interval, comparisons, intervals, replicate
 from modiste.metrics.scores import Scores, score
@@ -97,7 +98,7 @@ class Evaluation:
 
 
 def evaluate(
-    folder: Path | str,
+    folder: StrPath,
     split: str = "test",
     *,
     manifest: Manifest | None = None,

@@ -38,7 +38,8 @@ def photo_cards(
     order = np.argsort(-losses, kind="stable")[: np.isfinite(losses).sum()]  # nan, nothing known, sorts last
     rows = {"worst": order[:_EACH_WAY], "best": order[_EACH_WAY:][::-1][:_EACH_WAY]}  # no photo is both
     every = [int(i) for chosen in rows.values() for i in chosen]
-    predictions = dict(zip(every, tags.stream([photos[i] for i in every]), strict=True)) if tags else {}
+    stream = tags.stream([photos[i] for i in every], heatmaps=True) if tags else []
+    predictions = dict(zip(every, stream, strict=True)) if tags else {}
     mode = tags.image.mode if tags else "stretch"
 
     def card(i: int) -> dict[str, Any]:

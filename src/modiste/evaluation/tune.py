@@ -19,7 +19,9 @@ from modiste.decisions.label_shift import FEWEST_CATALOGUE, estimate_label_shift
 from modiste.decisions.policies import Policy
 from modiste.errors import UsageError
 from modiste.evaluation.evaluate import Evaluation, save_evaluation, score_predictions
-from modiste.inference.predictor import PhotoLike, Views
+from modiste.files import StrPath
+from modiste.inference.photos import PhotoLike
+from modiste.inference.predictor import Views
 from modiste.metrics.scores import Scores, measure_prevalence, score
 from modiste.metrics.weighted import flat_scores
 from modiste.prediction import Decided
@@ -54,7 +56,7 @@ class Tuned:
 
 
 def tune(
-    folder: Path | str,
+    folder: StrPath,
     *,
     policy: str | None = None,
     calibration: str | None = None,

@@ -14,7 +14,7 @@ from modiste.decisions.fit import make_folds
 from modiste.decisions.fit_blend import BlendChoice, choose
 from modiste.errors import UsageError
 from modiste.evaluation.tune import Tuned, settings, tune
-from modiste.files import new_folder, refuse_existing
+from modiste.files import StrPath, new_folder, refuse_existing
 from modiste.runs.blend_run import BlendRun
 from modiste.runs.predictions import Predictions, Progress, photos_key, predicted, write
 from modiste.runs.run import Run
@@ -29,8 +29,8 @@ class Blended(NamedTuple):
 
 
 def blend(
-    folders: Sequence[Path | str],
-    output: Path | str,
+    folders: Sequence[StrPath],
+    output: StrPath,
     *,
     split: str = "val",
     policy: str | None = None,
@@ -55,14 +55,15 @@ def blend(
     """
     output = Path(output).absolute()
     refuse_existing(output, "another -o")
-    runs = [_run(Path(folder)) for folder in folders]
+    named = [Path(folder) for folder in folders]
+    runs = [_run(folder) for folder in named]
     if len(runs) < 2:
         raise UsageError.expected("at least two runs to blend", len(runs), "modiste blend RUN RUN -o BLEND")
     if len({run.folder.resolve() for run in runs}) < len(runs):
         raise UsageError.expected("different runs to blend", "one of them twice", "each run once")
-    for folder, run in zip(folders[1:], runs[1:], strict=True):
-        _check_same(folders[0], runs[0], folder, run, split)
-        _check_unseen(folders[0], runs[0], folder, run)
+    for folder, run in zip(named[1:], runs[1:], strict=True):
+        _check_same(named[0], runs[0], folder, run, split)
+        _check_unseen(named[0], runs[0], folder, run)
     settings(runs[0], policy, calibration)  # refused before networks are asked
     said = [predicted(run, split, None, progress) for run in runs]
     with new_folder(output, "another -o") as unfinished:
@@ -95,7 +96,7 @@ def _run(folder: Path) -> Run:
     return Run.read(folder)
 
 
-def _check_unseen(first: Path | str, one: Run, second: Path | str, other: Run) -> None:
+def _check_unseen(first: Path, one: Run, second: Path, other: Run) -> None:
     """Refuse runs of which one learned from photos that judge the blend."""
     learned, judge = _photos(other, ("train",)), _photos(one, ("val", "test"))
     if both := learned & judge:
@@ -109,7 +110,7 @@ def _photos(run: Run, splits: tuple[str, ...]) -> set[str]:
     return set(map(str, manifest.select(np.isin(manifest.parts, splits)).photos()))
 
 
-def _check_same(first: Path | str, one: Run, second: Path | str, other: Run, split: str) -> None:
+def _check_same(first: Path, one: Run, second: Path, other: Run, split: str) -> None:
     """Refuse runs of other labels, or whose photos to fit on are others."""
     if one.label_set.ids != other.label_set.ids:
         differing = sorted(set(one.label_set.ids) ^ set(other.label_set.ids)) or ["their order"]

@@ -11,12 +11,15 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from modiste.experiments.outcomes import SCORES, Mean, Outcome, check, inferred, mean, number, ranged, spread
+from modiste.experiments.outcomes import NOWHERE, SCORES, Mean, Outcome, check, inferred, mean, number, ranged, spread
 from modiste.metrics.bootstrap import Interval
+
+if TYPE_CHECKING:
+    import polars as pl
 
 _MOST_NAMES = 6  # of one list in a sentence
 
@@ -124,6 +127,29 @@ class Ranking:
             "runs": [{k: v for k, v in vars(one).items() if k != "replicates"} for one in self.outcomes],
         }
         return dict(_finite(whole))
+
+    def to_frame(self) -> pl.DataFrame:
+        """A row for each candidate, the best first; null where nothing can be said.
+
+        Columns: candidate, backbone, optimizer, seeds; val_map; for each score of `SCORES` NAME, NAME.sd, NAME.low,
+        NAME.high and, behind the leader, NAME.behind, NAME.behind.low, NAME.behind.high; then costs.
+        """
+        import polars as pl
+
+        rows: list[dict[str, Any]] = []
+        for one in self.ranked:
+            row: dict[str, Any] = {"candidate": one.candidate, "backbone": one.backbone, "optimizer": one.optimizer}
+            row |= {"seeds": len(one.seeds), "val_map": one.val_map.mean, "val_map.sd": one.val_map.sd}
+            for name, score in one.scores.items():
+                gap = self.behind(one.candidate, name)
+                value, interval = (math.nan, NOWHERE) if gap is None else (gap.value, gap.interval)
+                row |= {name: score.mean, f"{name}.sd": score.sd}
+                row |= {f"{name}.low": score.interval.low, f"{name}.high": score.interval.high}
+                row |= {f"{name}.behind": value, f"{name}.behind.low": interval.low}
+                row |= {f"{name}.behind.high": interval.high}
+            row |= {"seconds": one.seconds, "cache_seconds": one.cache_seconds}
+            rows.append(row | {"parameters": one.parameters, "ms_a_photo": one.ms_a_photo})
+        return pl.DataFrame(rows).fill_nan(None)
 
     def to_markdown(self) -> str:
         """The candidates as a table of GitHub's Markdown, with the sentence below."""

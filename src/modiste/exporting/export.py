@@ -19,13 +19,14 @@ from torch import nn
 
 from modiste.config import ImageConfig
 from modiste.errors import RunError, UsageError
+from modiste.exporting.blended_network import BlendedNetwork
 from modiste.exporting.card import model_card
 from modiste.exporting.int8 import Rounded, cost_meters, int8_card, quantize_to_int8, read_squares
 from modiste.exporting.quantize import Quantizer
-from modiste.files import replacing
+from modiste.files import StrPath, replacing
 from modiste.inference.onnx import FORMAT, KEY, SEAL, UNSEALED, Exported, seal
-from modiste.inference.predictor import BasePredictor, Ensemble, Predictor, Views
-from modiste.models.onnx import BlendedNetwork, to_onnx
+from modiste.inference.predictor import BasePredictor, Ensemble, Predictor, Views, check_views
+from modiste.models.onnx import to_onnx
 from modiste.models.tagger import Network, Tagger
 from modiste.runs.blend_run import BlendRun
 from modiste.runs.evaluations import model_scores
@@ -71,7 +72,7 @@ class Int8:
         most: mAP points, of 100, that may be lost.
     """
 
-    photos: Sequence[Path]
+    photos: Sequence[StrPath]
     most: float = 0.3
 
 
@@ -84,12 +85,12 @@ class Written(NamedTuple):
 
 
 def export(
-    folder: Path,
-    path: Path,
+    folder: StrPath,
+    path: StrPath,
     *,
     views: Views | None = None,
     words: str = "",
-    photos: Sequence[Path] | None = None,
+    photos: Sequence[StrPath] | None = None,
     int8: Int8 | None = None,
     overwrite: bool = False,
     progress: Progress = lambda *_: None,
@@ -111,11 +112,12 @@ def export(
 
     Raises:
         RunError: there is no trained model, its backbone can't be exported, or the file says something else.
-        UsageError: the file exists, there are too few photos, or members of a blend see other squares.
+        UsageError: the file exists, there are no such views, too few photos, or members of a blend see other squares.
     """
+    folder, path = Path(folder), Path(path)
     if not overwrite:
         _refuse_existing(path)
-    opened = open_model(folder, views, photos)
+    opened = open_model(folder, views, None if photos is None else list(map(Path, photos)))
     progress("tracing the network", 0, 1)
     graph, facts = make_graph(opened), describe(opened.run, opened.original, words)
     with replacing(path) as temporary:
@@ -149,7 +151,7 @@ def _reopened(path: Path, graph: Any, facts: dict[str, Any]) -> Exported:
 def _round(
     opened: Opened, graph: Any, tags: Predictor, facts: dict[str, Any], *, int8: Int8, progress: Progress
 ) -> Rounded:
-    squares = read_squares(int8.photos, opened.image)
+    squares = read_squares(list(map(Path, int8.photos)), opened.image)
     with TemporaryDirectory(prefix="modiste-") as name:
         folder = Path(name)
         return quantize_to_int8(
@@ -174,6 +176,8 @@ def open_model(folder: Path, views: Views | None, photos: Sequence[Path] | None)
     Raises:
         RunError, UsageError: as `export`.
     """
+    if views is not None:
+        check_views(views)
     run = open_run(folder)
     images = {member.recipe.image for member in _members(run)}
     if len(images) > 1:

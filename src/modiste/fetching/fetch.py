@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from modiste.data.tables import empty
 from modiste.errors import ManifestError, PhotoError, UsageError
@@ -24,7 +25,7 @@ from modiste.fetching.ledger import FetchRecord, Ledger
 from modiste.fetching.listing import ListedPhoto, Listing
 from modiste.fetching.manifest import DUPLICATE, MANIFEST, WAITING, Summary, write_fetched
 from modiste.fetching.stores import Files, PhotoStore, Shards, examine
-from modiste.files import remove_unfinished
+from modiste.files import StrPath, remove_unfinished
 
 _AHEAD = 20_000  # rows that wait for their host, about 10 MB: they keep others busy while one is slow
 _CHUNK = 500  # rows that are looked up in the ledger together; SQLite takes at least 999 parameters
@@ -64,8 +65,8 @@ class _Request:
 
 
 def fetch(
-    listing: Listing,
-    folder: Path,
+    listing: Listing | StrPath,
+    folder: StrPath,
     config: FetchConfig = FetchConfig(),  # noqa: B008 (frozen)
     *,
     retry_failed: bool = False,
@@ -74,7 +75,7 @@ def fetch(
     """Fetch every photo of a list that `folder` does not have yet, and write `folder/manifest.csv`.
 
     Args:
-        listing: what to fetch.
+        listing: what to fetch; a path is opened as `Listing.open` does it.
         folder: made if missing; photos, ledger and manifest go there and nowhere else.
         config: all settings; size and output must be those that the folder was begun with.
         retry_failed: fetch what failed in earlier runs, and nothing else. What earlier settings refused and
@@ -90,6 +91,8 @@ def fetch(
         RunError: another process fetches into the folder, or it was begun with other settings.
         StorageError: the folder can't be written, or the disk is full.
     """
+    folder = Path(folder)
+    listing = listing if isinstance(listing, Listing) else Listing.open(listing)
     if listing.path.resolve() == (folder / MANIFEST).resolve():
         got = f"{listing.path}, which this fetch writes itself"
         raise UsageError.expected("the list that the folder was begun with", got, "that list, or another -o")
@@ -98,7 +101,7 @@ def fetch(
         state = FetchState(listing.estimate())
         work = _Fetch(ledger, _shelf(folder, config, ledger), folder, config, state, progress, retry_failed)
         try:
-            asyncio.run(work.run(listing.rows()))
+            _complete(work.run(listing.rows()))
         except BaseExceptionGroup as group:  # a full disk met by several tasks at once
             raise group.exceptions[0] from None
         except ManifestError:
@@ -112,6 +115,30 @@ def fetch(
         if not state.done:
             raise empty(listing.path)
         return write_fetched(listing, ledger, folder)
+
+
+def _complete(work: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine to its end; in a thread of its own where an event loop runs already, as in notebooks."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run(work)
+        return
+    started: Future[asyncio.AbstractEventLoop] = Future()
+
+    def run() -> None:
+        with asyncio.Runner() as runner:
+            started.set_result(runner.get_loop())
+            runner.run(work)
+
+    with ThreadPoolExecutor(1, "modiste-fetch") as thread:
+        done = thread.submit(run)
+        try:
+            done.result()
+        except KeyboardInterrupt:  # the thread is waited for as the pool is left
+            loop = started.result()
+            loop.call_soon_threadsafe(lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
+            raise
 
 
 def _shelf(folder: Path, config: FetchConfig, ledger: Ledger) -> PhotoStore:

@@ -73,7 +73,8 @@ class Ledger:
         """
         make_folder(path.parent)
         try:
-            connection = sqlite3.connect(path, isolation_level=None)
+            # The loop that uses it may run in another thread, while this one waits.
+            connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         except sqlite3.Error as error:
             raise not_written(path, error) from error
         try:

@@ -16,6 +16,7 @@ from modiste.data.photo_columns import ROLES
 from modiste.data.row_stream import Read, estimate, open_table
 from modiste.data.tables import check_file
 from modiste.errors import ManifestError
+from modiste.files import StrPath
 from modiste.labels import LabelSet
 
 _STEM = 120  # bytes of a file's name before its suffix; file systems allow 255 in all
@@ -49,7 +50,7 @@ class Listing:
     label_set: LabelSet | None = None
 
     @classmethod
-    def open(cls, path: Path | str, *, url_column: str | None = None, id_column: str | None = None) -> Self:
+    def open(cls, path: StrPath, *, url_column: str | None = None, id_column: str | None = None) -> Self:
         """Look at the file's beginning.
 
         Raises:

@@ -12,7 +12,8 @@ from PIL import Image
 from modiste.errors import PhotoError, UsageError
 from modiste.fetching.listing import file_stem
 from modiste.files import make_folder, replacing
-from modiste.inference.predictor import BasePredictor, square
+from modiste.inference.photos import square
+from modiste.inference.predictor import BasePredictor
 from modiste.inference.writers import Tagged
 
 _COLD, _WARM, _HOT = (255, 210, 60), (240, 90, 30), (190, 0, 60)  # RGB, from little evidence to the most

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
 from importlib import metadata
 from pathlib import Path
+from threading import Lock
 from typing import Any, Self
 
 import numpy as np
@@ -23,7 +22,7 @@ import numpy as np
 from modiste.config import ImageConfig
 from modiste.decisions.decision import Decision
 from modiste.errors import RunError
-from modiste.inference.predictor import Predictor, Views
+from modiste.inference.predictor import PHOTOS_A_CORE, Predictor, Views, usable_cores
 from modiste.labels import LabelSet
 from modiste.prediction import MapCells, NetworkOutput
 
@@ -34,7 +33,6 @@ UNSEALED = b"sha256:" + b"0" * 64
 _SEALED = re.compile(rb"sha256:([0-9a-f]{64})")
 _MODEL = "a model that modiste export wrote"
 _AGAIN = "exporting it again"
-_AT_ONCE = 8  # photos that one core runs together: more need more memory, and are no faster
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +97,7 @@ class Exported:
             self.image,
             self.decision,
             views or self.views,
-            batch_size=_AT_ONCE * cores,
+            batch_size=PHOTOS_A_CORE * cores,
             readers=cores,
             cells=self.cells,
         )
@@ -119,36 +117,38 @@ class Engine:
     def __init__(self, content: bytes, cores: int | None = None) -> None:
         self.cores = cores or usable_cores()
         self._content = content
+        self._sessions: dict[int, Any] = {}  # by how many cores run a photo together
+        self._pool: ThreadPoolExecutor | None = None
+        self._opening = Lock()
 
-    @cached_property
+    @property
     def session(self) -> Any:
         """All cores on one photo."""
-        return open_session(self._content, self.cores)
+        return self._session(self.cores)
 
-    def __call__(self, photos: np.ndarray) -> NetworkOutput:
+    def __call__(self, photos: np.ndarray, *, maps: bool) -> NetworkOutput:
         """Ask the network."""
         if len(photos) < 2 * self.cores or self.cores == 1:
-            return _run(self.session, photos)
-        alone = self._alone  # made here: in the pool each thread might make its own
-        parts = list(self._pool.map(lambda part: _run(alone, part), np.array_split(photos, self.cores)))
-        probs, features, maps = zip(*parts, strict=True)
+            return _run(self.session, photos, maps)
+        alone, pool = self._session(1), self._threads()
+        parts = list(pool.map(lambda part: _run(alone, part, maps), np.array_split(photos, self.cores)))
+        probs, features, every = zip(*parts, strict=True)
         return NetworkOutput(
-            np.concatenate(probs), np.concatenate(features), None if maps[0] is None else np.concatenate(maps)
+            np.concatenate(probs), np.concatenate(features), None if every[0] is None else np.concatenate(every)
         )
 
-    @cached_property
-    def _alone(self) -> Any:
-        """One core on its photos; several threads may run it at once."""
-        return open_session(self._content, 1)
+    def _session(self, cores: int) -> Any:
+        """One for all threads that ask at once, as ONNX Runtime allows; each holds the weights a second time."""
+        with self._opening:
+            if cores not in self._sessions:
+                self._sessions[cores] = open_session(self._content, cores)
+            return self._sessions[cores]
 
-    @cached_property
-    def _pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(self.cores, "modiste-engine")
-
-
-def usable_cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    def _threads(self) -> ThreadPoolExecutor:
+        with self._opening:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self.cores, "modiste-engine")
+            return self._pool
 
 
 def seal(content: bytes) -> bytes:
@@ -183,6 +183,12 @@ def open_session(content: bytes, threads: int) -> Any:
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
-def _run(session: Any, photos: np.ndarray) -> NetworkOutput:
-    probs, features, *maps = session.run(None, {"photos": photos})
-    return NetworkOutput(probs, features, maps[0] if maps else None)
+def _run(session: Any, photos: np.ndarray, maps: bool) -> NetworkOutput:
+    import onnxruntime
+
+    there = [output.name for output in session.get_outputs()]
+    wanted = [name for name in there if maps or name != "maps"]
+    options = onnxruntime.RunOptions()
+    options.only_execute_path_to_fetches = True  # else maps are computed and thrown away
+    said = dict(zip(wanted, session.run(wanted, {"photos": photos}, options), strict=True))
+    return NetworkOutput(said["probs"], said["features"], said.get("maps"))

@@ -1,4 +1,4 @@
-"""Predictor and Ensemble: photos to scores and chosen labels, whatever computes the network.
+"""Predictor and Ensemble: photos to probabilities and chosen labels, whatever computes the network.
 
 No torch here: a Predictor is given a function from pixels to what a network says. Reading, resizing,
 test-time augmentation and the decision are the same for a run folder and for an exported file.
@@ -6,35 +6,48 @@ test-time augmentation and the decision are the same for a run folder and for an
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import repeat, tee
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, replace
+from itertools import repeat
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
 
 from modiste.config import ImageConfig
-from modiste.data import images
 from modiste.decisions.decision import Decision
-from modiste.errors import PhotoError
+from modiste.errors import PhotoError, UsageError
+from modiste.inference.photos import Photo, PhotoLike
 from modiste.inputs.arguments import batches
 from modiste.labels import LabelSet
 from modiste.prediction import MapCells, NetworkOutput, Prediction, RawPrediction
 
-if TYPE_CHECKING:  # of an ensemble alone; it brings checks of metrics
+if TYPE_CHECKING:  # imported where it is needed, as it takes a tenth of the time that one photo does
+    import polars as pl
+
     from modiste.decisions.blend import Blend
 
-PhotoLike = Path | str | bytes | np.ndarray | PhotoError  # a PhotoError stays one
 Views = Literal["one", "flip", "flip+translate"]
 
-Forward = Callable[[np.ndarray], NetworkOutput]
-
-BYTES = "photo (bytes)"  # what errors call a photo without a name
+PHOTOS_A_CORE = 8  # that a core runs together: more need more memory, and are no faster
 SHIFT = 0.05  # of the side: how far the translated views move
+
+
+class Forward(Protocol):
+    """What computes a network."""
+
+    def __call__(self, photos: np.ndarray, *, maps: bool) -> NetworkOutput:
+        """What it says of (n, size, size, 3) uint8 RGB; maps are None where they are not asked for."""
+
+
+class _Read(NamedTuple):
+    """A photo, and what the networks see of it, or why it can't be read."""
+
+    photo: Photo
+    squares: dict[ImageConfig, np.ndarray] | PhotoError
 
 
 class BasePredictor(ABC):
@@ -43,10 +56,11 @@ class BasePredictor(ABC):
     Attributes:
         label_set: what each column of probabilities means.
         image: side and resize mode of the square that maps lie over.
-        cells: where in that square the cells of a map lie; None where heatmaps are not wanted or there are no maps.
+        cells: where in that square the cells of a map lie; None where there are no maps.
         decision: from the network's probabilities to what is said.
         views: test-time augmentation.
         batch_size: photos that are asked and decided together.
+        readers: threads that read and decode ahead.
     """
 
     label_set: LabelSet
@@ -55,43 +69,102 @@ class BasePredictor(ABC):
     decision: Decision
     views: Views
     batch_size: int
+    readers: int
+
+    @property
+    @abstractmethod
+    def seen(self) -> tuple[ImageConfig, ...]:
+        """Sizes and modes of the squares that its networks see, each once."""
 
     @abstractmethod
-    def raw(self, sources: Iterable[PhotoLike]) -> Iterator[RawPrediction]:
+    def ask_each(self, squares: Mapping[ImageConfig, np.ndarray], *, maps: bool = False) -> NetworkOutput:
+        """What it says of n photos, given as (n, size, size, 3) uint8 RGB for each of `seen`."""
+
+    def raw(self, sources: Iterable[PhotoLike], *, maps: bool = False) -> Iterator[RawPrediction]:
         """The network's own probabilities of any number of photos, in order, before any calibration."""
+        for one in self._asked(map(Photo.of, sources), maps):
+            yield one[1]
 
-    def stream(self, sources: Iterable[PhotoLike]) -> Iterator[Prediction]:
-        """Tag any number of photos in order; a broken one gives a Prediction with its error."""
-        for batch in batches(self.raw(sources), self.batch_size):  # deciding each alone costs a millisecond
-            readable = [one.probs for one in batch if one.error is None]
-            decided = self.decision.apply(np.stack(readable), self.label_set) if readable else ((), ())
-            said = zip(*decided, strict=True)
-            for name, probs, error, maps in batch:
-                if error is not None:
-                    yield Prediction(name, self.label_set, probs, (), error)
-                    continue
-                prob, decisions = next(said)
-                ids = tuple(label for label, yes in zip(self.label_set.ids, decisions, strict=True) if yes)
-                yield Prediction(name, self.label_set, prob, ids, None, maps, self.cells)
+    def stream(self, sources: Iterable[PhotoLike], *, heatmaps: bool = False) -> Iterator[Prediction]:
+        """Tag any number of photos in order; a broken one gives a Prediction with its error.
 
-    def predict(self, source: PhotoLike) -> Prediction:
-        """Tag one photo: a path, the bytes of a file, or (height, width, 3) uint8 RGB.
+        Args:
+            sources: the photos, each as for `predict`.
+            heatmaps: whether `Prediction.heatmap` is wanted; what it is made of costs time and memory.
+        """
+        for _, prediction in self._decided(map(Photo.of, sources), heatmaps):
+            yield prediction
+
+    def predict(self, source: PhotoLike, *, heatmaps: bool = True) -> Prediction:
+        """Tag one photo.
+
+        Args:
+            source: a path, the bytes of a file, (height, width, 3) uint8 RGB, a PIL image, or a file opened for
+                reading bytes.
+            heatmaps: whether `Prediction.heatmap` is wanted.
 
         Raises:
             PhotoError: the photo can't be read.
         """
-        prediction = next(self.stream([source]))
+        [(photo, prediction)] = self._decided([Photo.of(source)], heatmaps)
         if prediction.error is not None:
             raise PhotoError(prediction.error)
-        return prediction
+        return replace(prediction, preview=photo.preview)
+
+    def frame(self, sources: Iterable[PhotoLike]) -> pl.DataFrame:
+        """Tag photos into a table with a row for each: photo, labels (list), error, and a column for each label.
+
+        The columns of labels hold probabilities as float32, null where a photo can't be read; that of a label called
+        photo, labels or error is prob.<label>.
+        """
+        from modiste.inference.writers import Tagged, as_frame
+
+        return as_frame((Tagged(one.photo, one.photo, one) for one in self.stream(sources)), self.label_set)
+
+    def _decided(self, photos: Iterable[Photo], heatmaps: bool) -> Iterator[tuple[Photo, Prediction]]:
+        for batch in batches(self._asked(photos, heatmaps), self.batch_size):  # deciding each alone costs a millisecond
+            readable = [one.probs for _, one in batch if one.error is None]
+            decided = self.decision.apply(np.stack(readable), self.label_set) if readable else ((), ())
+            said = zip(*decided, strict=True)
+            for photo, (name, probs, error, maps) in batch:
+                if error is not None:
+                    yield photo, Prediction(name, self.label_set, probs, (), error)
+                    continue
+                prob, decisions = next(said)
+                ids = tuple(label for label, yes in zip(self.label_set.ids, decisions, strict=True) if yes)
+                thresholds = self.decision.thresholds.values
+                yield photo, Prediction(name, self.label_set, prob, ids, None, maps, self.cells, thresholds)
+
+    def _asked(self, photos: Iterable[Photo], maps: bool) -> Iterator[tuple[Photo, RawPrediction]]:
+        for batch in batches(self._read_ahead(photos), self.batch_size):
+            readable = [one.squares for one in batch if not isinstance(one.squares, PhotoError)]
+            squares = {image: np.stack([each[image] for each in readable]) for image in self.seen if readable}
+            said = iter(_each(self.ask_each(squares, maps=maps)) if readable else ())
+            for photo, found in batch:
+                if isinstance(found, PhotoError):
+                    nothing = np.full(len(self.label_set), np.nan, np.float32)
+                    yield photo, RawPrediction(photo.name, nothing, str(found))
+                else:
+                    probs, places = next(said)
+                    yield photo, RawPrediction(photo.name, probs, None, places)
+
+    def _read_ahead(self, photos: Iterable[Photo]) -> Iterator[_Read]:
+        waiting: deque[Future[_Read]] = deque()
+        with ThreadPoolExecutor(max(self.readers, 1), "modiste-read") as pool:
+            for photo in photos:
+                waiting.append(pool.submit(_read, photo, self.seen))
+                if len(waiting) > 2 * self.batch_size:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Predictor(BasePredictor):
     """Tags photos with one network.
 
     Args:
-        forward: (n, size, size, 3) uint8 RGB -> NetworkOutput.
+        forward: what computes the network.
         label_set: what each column means.
         image: side and resize mode of the photos that `forward` takes.
         decision: from these probabilities to what is said.
@@ -99,6 +172,9 @@ class Predictor(BasePredictor):
         batch_size: photos that go through `forward` together.
         readers: threads that read and decode ahead.
         cells: as of BasePredictor.
+
+    Raises:
+        UsageError: there are no such views.
     """
 
     forward: Forward
@@ -110,52 +186,51 @@ class Predictor(BasePredictor):
     readers: int = 2
     cells: MapCells | None = None
 
-    def raw(self, sources: Iterable[PhotoLike]) -> Iterator[RawPrediction]:
-        """The network's own probabilities, the mean over the views; readers work ahead."""
-        for batch in batches(self._read_ahead(sources), self.batch_size):
-            readable = [photo for _, photo in batch if not isinstance(photo, PhotoError)]
-            said = iter(_each(self.ask(np.stack(readable))) if readable else ())
-            for name, photo in batch:
-                if isinstance(photo, PhotoError):
-                    yield RawPrediction(name, np.full(len(self.label_set), np.nan, np.float32), str(photo))
-                else:
-                    probs, maps = next(said)
-                    yield RawPrediction(name, probs, None, maps)
+    def __post_init__(self) -> None:
+        check_views(self.views)
 
-    def ask(self, photos: np.ndarray) -> NetworkOutput:
-        """What the network says of (n, size, size, 3) uint8 RGB; probabilities are the mean over the views."""
-        first, *others = [self.forward(np.ascontiguousarray(view)) for view in make_views(photos, self.views)]
-        every = np.stack([first.probs, *(said.probs for said in others)])
+    def __repr__(self) -> str:
+        return f"Predictor({_words(self)})"
+
+    @property
+    def seen(self) -> tuple[ImageConfig, ...]:
+        """Its own size and mode."""
+        return (self.image,)
+
+    def ask_each(self, squares: Mapping[ImageConfig, np.ndarray], *, maps: bool = False) -> NetworkOutput:
+        """What the network says of its own squares."""
+        return self.ask(squares[self.image], maps=maps)
+
+    def ask(self, photos: np.ndarray, *, maps: bool = False) -> NetworkOutput:
+        """What the network says of (n, size, size, 3) uint8 RGB; probabilities are the mean over the views.
+
+        Maps and features are those of the photos as they are.
+        """
+        own, *others = map(np.ascontiguousarray, make_views(photos, self.views))
+        first = self.forward(own, maps=maps)
+        every = np.stack([first.probs, *(self.forward(view, maps=False).probs for view in others)])
         return first._replace(probs=every.mean(axis=0, dtype=np.float32))
 
-    def _read_ahead(self, sources: Iterable[PhotoLike]) -> Iterator[tuple[str, np.ndarray | PhotoError]]:
-        waiting: deque[tuple[str, Future[np.ndarray | PhotoError]]] = deque()
-        with ThreadPoolExecutor(max(self.readers, 1)) as pool:
-            for source in sources:
-                waiting.append((_name(source), pool.submit(self._read, source)))
-                if len(waiting) > 2 * self.batch_size:
-                    name, photo = waiting.popleft()
-                    yield name, photo.result()
-            for name, photo in waiting:
-                yield name, photo.result()
 
-    def _read(self, source: PhotoLike) -> np.ndarray | PhotoError:
-        try:
-            return square(source, self.image)
-        except PhotoError as error:
-            return error
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Ensemble(BasePredictor):
     """Tags photos with several networks, whose probabilities a Blend makes into one.
 
-    Each member sees the photos at its own size and with its own views, which `views` names.
+    Each member sees the photos at its own size and with its own views, which `views` names. A photo is decoded once
+    for each size and mode, however many members see it so.
     """
 
     members: tuple[BasePredictor, ...]
     blend: Blend
     decision: Decision
+
+    def __repr__(self) -> str:
+        return f"Ensemble({len(self.members)} members, {_words(self)})"
+
+    @property
+    def seen(self) -> tuple[ImageConfig, ...]:
+        """Those of the members, each once."""
+        return tuple(dict.fromkeys(image for member in self.members for image in member.seen))
 
     @property
     def label_set(self) -> LabelSet:  # type: ignore[override]
@@ -184,43 +259,37 @@ class Ensemble(BasePredictor):
 
     @property
     def batch_size(self) -> int:  # type: ignore[override]
-        """That of the first member."""
-        return self.members[0].batch_size
+        """The smallest of the members'."""
+        return min(member.batch_size for member in self.members)
 
-    def raw(self, sources: Iterable[PhotoLike]) -> Iterator[RawPrediction]:
-        """The blend of what the members' networks say."""
-        alike = self.cells is not None
-        streams = [member.raw(copy) for member, copy in zip(self.members, tee(sources, len(self.members)), strict=True)]
-        for said in zip(*streams, strict=True):
-            error = next((one.error for one in said if one.error is not None), None)
-            if error is not None:
-                yield RawPrediction(said[0].photo, np.full(len(self.label_set), np.nan, np.float32), error)
-                continue
-            probs = np.stack([one.probs for one in said])[:, None]
-            maps = np.mean([one.maps for one in said], axis=0) if alike else None
-            yield RawPrediction(said[0].photo, self.blend.apply(probs)[0], None, maps)
+    @property
+    def readers(self) -> int:  # type: ignore[override]
+        """The most of the members'."""
+        return max(member.readers for member in self.members)
+
+    def ask_each(self, squares: Mapping[ImageConfig, np.ndarray], *, maps: bool = False) -> NetworkOutput:
+        """The blend of what the members say, the features of all, and the mean of their maps where they are alike."""
+        alike = maps and self.cells is not None
+        said = [member.ask_each(squares, maps=alike) for member in self.members]
+        every = [one.maps for one in said if one.maps is not None]
+        probs = self.blend.apply(np.stack([one.probs for one in said]))
+        features = np.concatenate([one.features for one in said], axis=1)
+        return NetworkOutput(probs, features, np.mean(every, axis=0) if alike else None)
 
 
-def square(source: PhotoLike, image: ImageConfig, *, name: str | None = None) -> np.ndarray:
-    """What a network sees of a photo: (size, size, 3) uint8 RGB.
-
-    Args:
-        source: the photo.
-        image: side and resize mode.
-        name: what errors call it; None takes its path, if it has one.
+def check_views(views: str) -> None:
+    """Refuse test-time augmentation that there is none of.
 
     Raises:
-        PhotoError: it can't be read, or is a PhotoError itself.
+        UsageError: it is such.
     """
-    if isinstance(source, PhotoError):
-        raise source
-    if isinstance(source, Path | str):
-        return images.read_square(Path(source), image.size, image.mode)
-    if isinstance(source, bytes):
-        photo = images.decode(source, name=name or _name(source), target=image.size)
-    else:
-        photo = _checked(source)
-    return images.resize(photo, image.size, image.mode)
+    if views not in get_args(Views):
+        raise UsageError.expected(f"views to be one of {', '.join(get_args(Views))}", f"'{views}'", "flip")
+
+
+def usable_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def make_views(photos: np.ndarray, views: Views) -> Iterator[np.ndarray]:
@@ -229,7 +298,11 @@ def make_views(photos: np.ndarray, views: Views) -> Iterator[np.ndarray]:
     Args:
         photos: (n, height, width, 3) uint8.
         views: "one", "flip" (2 views) or "flip+translate" (10 views).
+
+    Raises:
+        UsageError: there are no such views.
     """
+    check_views(views)
     sides = [photos] if views == "one" else [photos, photos[:, :, ::-1]]
     yield from sides
     if views == "flip+translate":
@@ -246,14 +319,14 @@ def _each(said: NetworkOutput) -> Iterator[tuple[np.ndarray, np.ndarray | None]]
     return zip(said.probs, said.maps if said.maps is not None else repeat(None), strict=False)
 
 
-def _checked(photo: np.ndarray) -> np.ndarray:
-    if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or 0 in photo.shape:
-        got = f"{photo.shape} {photo.dtype}"
-        raise PhotoError.expected("an array of shape (height, width, 3) and dtype uint8", got, "RGB bytes")
-    return photo
+def _read(photo: Photo, seen: tuple[ImageConfig, ...]) -> _Read:
+    try:
+        return _Read(photo, photo.squares(seen))
+    except PhotoError as error:
+        return _Read(photo, error)
 
 
-def _name(source: PhotoLike) -> str:
-    if isinstance(source, bytes | PhotoError):
-        return BYTES
-    return "photo (array)" if isinstance(source, np.ndarray) else str(source)
+def _words(tagger: BasePredictor) -> str:
+    image = tagger.image
+    labels = f"{len(tagger.label_set)} labels of '{tagger.label_set.name}'"
+    return f"{labels}, {image.size} px {image.mode}, views '{tagger.views}', policy '{tagger.decision.policy}'"

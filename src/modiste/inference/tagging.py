@@ -5,27 +5,30 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from modiste.inference.predictor import BYTES, BasePredictor, PhotoLike
+from modiste.inference.photos import BYTES, PhotoLike
+from modiste.inference.predictor import BasePredictor
 from modiste.inference.writers import Tagged
 from modiste.inputs.arguments import InputPhoto, Url, printable
 
-if TYPE_CHECKING:  # imported where it is needed, as it takes a tenth of the time that one photo does
-    pass
 
+def tagged(items: Iterable[InputPhoto], predictor: BasePredictor, *, heatmaps: bool = False) -> Iterator[Tagged]:
+    """Tag a stream of photos, in order; what each of them is called stands beside it.
 
-def tagged(items: Iterable[InputPhoto], predictor: BasePredictor) -> Iterator[Tagged]:
-    """Tag a stream of photos, in order; what each of them is called stands beside it."""
+    Args:
+        items: the photos.
+        predictor: what tags.
+        heatmaps: whether predictions are asked for heatmaps.
+    """
     waiting: deque[tuple[str, PhotoLike]] = deque()
 
     def sources() -> Iterator[PhotoLike]:
         for id_, source in items:
-            assert not isinstance(source, Url)  # remote.fetched has been there
+            assert not isinstance(source, Url)  # urls.fetched has been there
             waiting.append((id_, source))
             yield source
 
-    for prediction in predictor.stream(sources()):
+    for prediction in predictor.stream(sources(), heatmaps=heatmaps):
         id_, source = waiting.popleft()
         if prediction.error is not None:
             error = printable(prediction.error.replace(f"'{BYTES}'", f"'{id_}'"))

@@ -13,7 +13,7 @@ import numpy as np
 
 from modiste.errors import UsageError
 from modiste.files import replacing
-from modiste.inference.predictor import PhotoLike
+from modiste.inference.photos import PhotoLike
 from modiste.labels import LabelSet
 from modiste.prediction import Prediction
 

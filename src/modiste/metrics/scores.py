@@ -9,12 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from modiste.labels import UNKNOWN, LabelSet
 from modiste.metrics.sweep import check_probs, each_label, sweep
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,14 @@ class Scores:
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; None stands for nan."""
         return {key: _plain(value) for key, value in asdict(self).items()}
+
+    def to_frame(self) -> pl.DataFrame:
+        """A row for each label: label, known, positives, ap, precision, recall, f1, f2; null where it is nan."""
+        import polars as pl
+
+        rows = [{"label": label, **asdict(score)} for label, score in self.labels.items()]
+        names = ("label", "known", "positives", "ap", "precision", "recall", "f1", "f2")
+        return pl.DataFrame(rows).select(names).fill_nan(None)
 
 
 class MeanAP(NamedTuple):

@@ -144,14 +144,14 @@ class Network(nn.Module):
         super().__init__()
         self.model = model.eval()
 
-    def forward(self, photos: Tensor) -> tuple[Tensor, ...]:
-        """(n, size, size, 3) uint8 RGB -> probs, features and, where there are any, maps; as in NetworkOutput."""
+    def forward(self, photos: Tensor, maps: bool = True) -> tuple[Tensor, ...]:
+        """(n, size, size, 3) uint8 RGB -> probs, features and, if wanted, any maps; as in NetworkOutput."""
         model = self.model
         backbone: Any = model.backbone
         grid = backbone.forward_features(normalise(photos.permute(0, 3, 1, 2), model.mean, model.std))
         features = backbone.forward_head(grid)
         said = model.head(features).float().sigmoid(), features.float()
-        if not isinstance(grid, Tensor) or grid.ndim != 4:  # tokens of a transformer, or of several
+        if not maps or not isinstance(grid, Tensor) or grid.ndim != 4:  # tokens of a transformer, or of several
             return said
         # The head on each place alone. Where a backbone ends in global average pooling, and so is linear from here
         # on, that is the weights of the label times the feature map.
@@ -159,19 +159,18 @@ class Network(nn.Module):
         places = grid if last else grid.permute(0, 2, 3, 1)
         rows, columns, depth = places.shape[1:]
         each = places.reshape(-1, 1, 1, depth) if last else places.reshape(-1, depth, 1, 1)
-        maps = nn.functional.linear(backbone.forward_head(each), model.head.weight)
-        return *said, maps.reshape(-1, rows, columns, maps.shape[1]).permute(0, 3, 1, 2).float()
+        evidence = nn.functional.linear(backbone.forward_head(each), model.head.weight)
+        return *said, evidence.reshape(-1, rows, columns, evidence.shape[1]).permute(0, 3, 1, 2).float()
 
 
 def forward_function(model: Tagger) -> Forward:
     """The network as a Predictor takes it."""
     network = Network(model)
 
-    def forward(photos: np.ndarray) -> NetworkOutput:
+    def forward(photos: np.ndarray, *, maps: bool) -> NetworkOutput:
         with torch.inference_mode():
-            probs, features, *maps = (
-                each.cpu().numpy() for each in network(torch.from_numpy(photos).to(model.mean.device))
-            )
-        return NetworkOutput(probs, features, maps[0] if maps else None)
+            said = network(torch.from_numpy(photos).to(model.mean.device), maps)
+            probs, features, *places = (each.cpu().numpy() for each in said)
+        return NetworkOutput(probs, features, places[0] if places else None)
 
     return forward

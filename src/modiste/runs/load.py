@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +11,19 @@ from typing import TYPE_CHECKING
 
 from modiste.decisions.decision import DECISION_FILE, Decision
 from modiste.errors import RunError, UsageError
-from modiste.inference.predictor import BasePredictor, Ensemble, Predictor, Views
+from modiste.files import StrPath
+from modiste.inference.predictor import (
+    PHOTOS_A_CORE,
+    BasePredictor,
+    Ensemble,
+    Predictor,
+    Views,
+    check_views,
+    usable_cores,
+)
 
-BUNDLED = "garments"  # the model in the box: benchmarks/garments.py made it
+BUNDLED = "garments"  # the bundled model: benchmarks/garments.py made it
+_ON_GPU = 64  # photos that a GPU runs together
 
 if TYPE_CHECKING:  # need torch; a light install can import this module
     from modiste.runs.blend_run import BlendRun
@@ -20,7 +31,7 @@ if TYPE_CHECKING:  # need torch; a light install can import this module
 
 
 def load(
-    path: Path | str | Sequence[Path | str] | None = None,
+    path: StrPath | Sequence[StrPath] | None = None,
     *,
     views: Views | None = None,
     thresholds: str | None = None,
@@ -36,9 +47,11 @@ def load(
 
     Raises:
         RunError: there is no trained model, or the models of an ensemble speak of other labels.
-        UsageError: no such thresholds, or an ensemble of models that were tuned each for itself.
+        UsageError: no such views or thresholds, or an ensemble of models that were tuned each for itself.
     """
-    paths = [path] if isinstance(path, Path | str) else [bundled_model()] if path is None else list(path)
+    if views is not None:
+        check_views(views)
+    paths = [path] if isinstance(path, str | os.PathLike) else [bundled_model()] if path is None else list(path)
     if not paths:
         raise UsageError.expected("a model", "none", "-m RUN")
     members = [_open(locate(one), views) for one in paths]
@@ -61,12 +74,12 @@ def bundled_model() -> Path:
     return Path(__file__).with_name(f"{BUNDLED}.onnx")
 
 
-def locate(path: Path | str) -> Path:
-    """Where a model is: the path itself, or the box for its name where nothing else is called that."""
-    return bundled_model() if str(path) == BUNDLED and not Path(path).exists() else Path(path)
+def locate(path: StrPath) -> Path:
+    """Where a model is: the path itself, or the bundled model for its name where nothing else is called that."""
+    return bundled_model() if os.fspath(path) == BUNDLED and not Path(path).exists() else Path(path)
 
 
-def model_key(path: Path) -> str:
+def model_key(path: StrPath) -> str:
     """Changes where what a model says of photos may change: a digest of the files that make it."""
     path = locate(path)
     names = {"model.safetensors", "recipe.toml", "labels.json", DECISION_FILE, "blend.json"}
@@ -78,12 +91,13 @@ def model_key(path: Path) -> str:
     return digest.hexdigest()
 
 
-def open_run(folder: Path) -> Run | BlendRun:
+def open_run(folder: StrPath) -> Run | BlendRun:
     """Open a run folder or a blend folder.
 
     Raises:
         RunError: it is none.
     """
+    folder = Path(folder)
     if not folder.exists():
         raise RunError.expected(f"{folder} to be a run folder", "no such folder", "the folder that modiste train made")
     if folder.is_file():
@@ -99,11 +113,19 @@ def open_run(folder: Path) -> Run | BlendRun:
 
 
 def predictor(run: Run | BlendRun, views: Views | None = None, *, device: str | None = None) -> Predictor | Ensemble:
-    """What tags photos with an opened run or blend; `device` is as PyTorch calls it, None the GPU if there is one.
+    """What tags photos with an opened run or blend, reading with all cores.
+
+    Args:
+        run: the run or blend.
+        views: test-time augmentation; None takes the model's.
+        device: as PyTorch calls it; None takes the GPU if there is one.
 
     Raises:
         RunError: there is no trained model.
+        UsageError: there are no such views.
     """
+    if views is not None:
+        check_views(views)
     import torch
 
     from modiste.models.map_cells import find_cells
@@ -115,11 +137,19 @@ def predictor(run: Run | BlendRun, views: Views | None = None, *, device: str | 
         return Ensemble(
             tuple(predictor(member, asked, device=device) for member in run.members), run.blend, run.decision
         )
-    model = Tagger.from_state(run.recipe.model, run.read_weights())
-    model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
-    image = run.recipe.image
-    cells = find_cells(model, image.size)
-    return Predictor(forward_function(model), run.label_set, image, run.decision, views or run.views, cells=cells)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    model = Tagger.from_state(run.recipe.model, run.read_weights()).to(device).eval()
+    cores, image = usable_cores(), run.recipe.image
+    return Predictor(
+        forward_function(model),
+        run.label_set,
+        image,
+        run.decision,
+        views or run.views,
+        batch_size=PHOTOS_A_CORE * cores if device == "cpu" else _ON_GPU,
+        readers=cores,
+        cells=find_cells(model, image.size),
+    )
 
 
 def _shared(one: Decision, other: Decision) -> bool:
@@ -128,7 +158,7 @@ def _shared(one: Decision, other: Decision) -> bool:
     return plain and one.policy == other.policy and one.thresholds_key == other.thresholds_key
 
 
-def _ensemble(paths: Sequence[Path | str], members: Sequence[BasePredictor], thresholds: str | None) -> Ensemble:
+def _ensemble(paths: Sequence[StrPath], members: Sequence[BasePredictor], thresholds: str | None) -> Ensemble:
     """The mean of several models."""
     from modiste.decisions.blend import Blend
 

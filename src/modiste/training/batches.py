@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from modiste.config import DEFAULT_VIEWS, Stage
 from modiste.errors import ModisteError, PhotoError
-from modiste.inference.onnx import usable_cores
-from modiste.inference.predictor import Predictor
+from modiste.inference.predictor import Predictor, usable_cores
 from modiste.models.split import NetworkSplitter
 from modiste.models.tagger import Unlock, forward_function, groups_unlocked
 from modiste.storage import cache

@@ -20,7 +20,7 @@ from modiste.config import Recipe
 from modiste.data import images
 from modiste.data.manifest import Manifest
 from modiste.errors import PhotoError
-from modiste.inference.onnx import usable_cores
+from modiste.inference.predictor import usable_cores
 from modiste.labels import UNKNOWN
 from modiste.storage.arrays import Arrays
 from modiste.training.augment import augment, generator, mixup

@@ -24,7 +24,7 @@ from lightning_fabric import Fabric
 from modiste.config import Recipe, Stage
 from modiste.data.manifest import Manifest
 from modiste.errors import PhotoError, RunError, TrainingError
-from modiste.files import remove_unfinished
+from modiste.files import StrPath, remove_unfinished
 from modiste.metrics.scores import mean_average_precision, mean_log_loss
 from modiste.models.tagger import Tagger
 from modiste.runs.run import Run
@@ -46,7 +46,7 @@ from modiste.training.state import (
 
 
 def train(
-    recipe: Recipe, manifest: Manifest, folder: Path, *, fabric: Fabric | None = None, monitor: Monitor | None = None
+    recipe: Recipe, manifest: Manifest, folder: StrPath, *, fabric: Fabric | None = None, monitor: Monitor | None = None
 ) -> Run:
     """Train a new run.
 
@@ -64,6 +64,7 @@ def train(
         TrainingError: the loss is not finite.
         WeightsError: the pretrained weights are missing or don't fit.
     """
+    folder = Path(folder)
     fabric = fabric or make_fabric(recipe)
     fabric.launch()
     check_batch(recipe, fabric)
@@ -83,13 +84,14 @@ def train(
         return _run(make_state(fabric, run, parts, model, monitor))
 
 
-def resume(folder: Path, *, fabric: Fabric | None = None, monitor: Monitor | None = None) -> Run:
+def resume(folder: StrPath, *, fabric: Fabric | None = None, monitor: Monitor | None = None) -> Run:
     """Resume a run that was killed; a finished run is left as it is.
 
     Raises:
         RunError: the folder is no run folder, or another process trains in it.
         The errors of `train` besides.
     """
+    folder = Path(folder)
     run = Run.read(folder)
     fabric = fabric or make_fabric(run.recipe)
     fabric.launch()

@@ -1,0 +1,63 @@
+"""Split as a function: a manifest in, the same photos with splits or folds out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from modiste.audit.check import Progress, look
+from modiste.config import DataConfig
+from modiste.data.groups import keep_together
+from modiste.data.manifest import Manifest
+from modiste.errors import UsageError
+from modiste.files import StrPath
+
+_SHARES = DataConfig()  # where nothing is said
+
+
+def split(
+    manifest: Manifest | StrPath,
+    *,
+    val: float | None = None,
+    test: float | None = None,
+    folds: int | None = None,
+    seed: int = 0,
+    stratify: Sequence[str] = (),
+    near_duplicates: bool = True,
+    checked: StrPath | None = None,
+    workers: int | None = None,
+    progress: Progress = lambda *_: None,
+) -> Manifest:
+    """Deal photos into train, val and test, or into folds, with equal shares of every label.
+
+    Photos of one group, and photos that look alike, are never torn apart; the column group says what was kept
+    together. Splits that the manifest names are made anew; with folds its test and unused photos stay what they are.
+
+    Args:
+        manifest: the photos, or the file or folder that names them.
+        val, test: shares of the photos; None takes 0.1.
+        folds: number this many folds instead.
+        seed: the same seed gives the same split.
+        stratify: columns whose values are to be spread evenly beside the labels.
+        near_duplicates: whether to look for photos that look alike.
+        checked: folder that `check` wrote, for what it kept of photos.
+        workers: threads that decode; None takes one a core.
+        progress: told what is being done and how far it is.
+
+    Returns:
+        The photos with their splits; `write` keeps them.
+
+    Raises:
+        ManifestError: the manifest can't be read, or the shares leave nothing to train on.
+        StorageError: what `checked` keeps can't be written.
+        UsageError: folds and shares at once.
+    """
+    if folds is not None and (val is not None or test is not None):
+        raise UsageError.expected("folds, or val and test", "both", "one of the two")
+    photos = (manifest if isinstance(manifest, Manifest) else Manifest.read(manifest)).without("fold")
+    if near_duplicates:
+        looks = look(photos, checked, workers=workers, progress=progress)
+        photos = keep_together(photos, looks.alike.any)
+    if folds is not None:
+        return photos.with_folds(folds, seed, stratify)
+    shares = (_SHARES.val_fraction if val is None else val, _SHARES.test_fraction if test is None else test)
+    return photos.without("split").with_split(*shares, seed, stratify)
