@@ -151,12 +151,12 @@ def written(path):
 
 @pytest.mark.parametrize("kills", [2, pytest.param(5, marks=pytest.mark.slow)])
 def test_killed_hard_at_random_moments(kills, drawn, tiny, tmp_path, rng):
-    settings = ["--set", "train.checkpoint_seconds=0.05", "--set", "stages.0.epochs=12", "--set", "train.workers=1"]
-    settings += ["--set", OFF]  # else no worker is at it when it is killed
-    arguments = ["train", str(drawn), "--recipe", str(tiny), *settings]
-    subprocess.run([*MODISTE, *arguments, "-o", str(tmp_path / "whole")], check=True, capture_output=True)
+    settings = ["train.checkpoint_seconds=0.05", f"stages.0.epochs={2 + 2 * kills}", "train.workers=1"]
+    settings += [OFF]  # else no worker is at it when it is killed
+    train(Recipe.read(tiny).replace(settings), Manifest.read(drawn), tmp_path / "whole")
     folder = tmp_path / "killed"
-    command = [*MODISTE, *arguments, "-o", str(folder)]
+    command = [*MODISTE, "train", str(drawn), "--recipe", str(tiny), "-o", str(folder)]
+    command += [word for change in settings for word in ("--set", change)]
     for kill in range(kills):
         process = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
