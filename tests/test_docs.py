@@ -18,7 +18,7 @@ from modiste.cli.app import app
 from modiste.config import Recipe, Stage, built_in
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 SOURCES = sorted((ROOT / "src" / "modiste").rglob("*.py"))
 VERBS = {
     f"{name} {inner}".strip(): command
@@ -60,7 +60,7 @@ def commands(page):
 
 def test_the_commands_page_is_what_the_command_line_declares():
     made = runpy.run_path(str(ROOT / "docs" / "make_commands.py"))["page"]()
-    assert text(ROOT / "docs" / "commands.md") == made.rstrip("\n") + "\n", "run: make docs"
+    assert text(ROOT / "docs" / "reference" / "commands.md") == made.rstrip("\n") + "\n", "run: make docs"
 
 
 @named([*PAGES, *sorted((ROOT / "recipes").glob("*.toml"))])
@@ -167,7 +167,7 @@ def test_the_design_has_a_row_for_each_package_that_says_what_its_docstring_says
 
 
 def test_the_recipe_page_has_every_key_with_its_type_and_default():
-    page = text(ROOT / "docs" / "recipes.md")
+    page = text(ROOT / "docs" / "reference" / "recipes.md")
     top = {name: field for name, field in Recipe.model_fields.items() if name in ("name", "seed")}
     sections = {"At the top": top, "`[[stages]]`": Stage.model_fields}
     for name, field in Recipe.model_fields.items():

@@ -1,4 +1,4 @@
-"""Manifest + fingerprints + what looks alike -> findings, as plain data. What each means: docs/checking.md."""
+"""Manifest + thumbnails + look-alikes -> findings, as plain data. What each means: docs/reference/checking.md."""
 
 from __future__ import annotations
 

@@ -240,7 +240,7 @@ def _backbones(run: Run | BlendRun) -> list[str]:
 
 
 def describe(run: Run | BlendRun, tagger: BasePredictor, words: str = "") -> dict[str, Any]:
-    """What is known of a model as plain data: the metadata of an exported file (docs/export.md)."""
+    """What is known of a model as plain data: the metadata of an exported file (docs/reference/export.md)."""
     parts = run.manifest().parts
     card = model_card(
         run.name,
