@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 DEMO ?= modiste-demo
 
-.PHONY: setup demo test check docs lock clean
+.PHONY: setup demo test check docs lock clean site
 
 setup: .venv/ready
 
@@ -38,3 +38,8 @@ lock:
 
 clean:
 	rm -rf .venv .venv-lock $(DEMO) .pytest_cache .ruff_cache .mypy_cache
+
+# Builds the documents into site/; a broken link or anchor is an error. Pages open without a server.
+site: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[docs]'
+	$(BIN)/zensical build --clean --strict
