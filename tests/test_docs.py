@@ -15,7 +15,7 @@ from pydantic_core import PydanticUndefined
 
 import modiste
 from modiste.cli.app import app
-from modiste.config import Recipe, Stage, built_in
+from modiste.config import DEFAULT_RECIPE, Recipe, Stage, built_in
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -78,7 +78,7 @@ def test_command_lines_parse(page):
         assert name in VERBS, line
         given = VERBS[name].make_context(name, words).params  # raises where an option or value is unknown
         if name == "train" and given["resume"] is None:
-            recipe = given["recipe"]
+            recipe = given["recipe"] or DEFAULT_RECIPE
             assert recipe in built_in() or recipe.endswith(".toml"), f"{line}: no recipe '{recipe}'"
             Recipe.read(recipe if recipe in built_in() else "jd2018").replace(given["assign"] or [])
 
@@ -86,7 +86,7 @@ def test_command_lines_parse(page):
 @named(PAGES)
 def test_options_in_the_text_exist(page):
     outside = re.sub(r"^```.*?^```", "", text(page), flags=re.MULTILINE | re.DOTALL)
-    others = {"--version", "--install-completion"}
+    others = {"--version", "--install-completion", "--verbose", "--debug"}
     for code in re.findall(r"`([^`\n]+)`", outside):
         if not code.startswith(("modiste", "-")):
             continue
@@ -150,6 +150,12 @@ def test_the_readme_begins_with_what_to_type():
     readme = "\n".join(lines)
     assert "make demo" in readme
     assert "make test" in readme
+
+
+def test_the_table_of_slow_tests_names_their_files():
+    table = text(ROOT / "CONTRIBUTING.md").partition("## What runs where")[2].partition("\n## ")[0]
+    slow = {str(path.relative_to(ROOT)) for path in ROOT.glob("tests/*/test_*.py") if "mark.slow" in text(path)}
+    assert set(re.findall(r"`(tests/[\w/.]*)`", table)) == slow
 
 
 def test_make_targets_in_documents_exist():

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from modiste.errors import RecipeError
 
+DEFAULT_RECIPE = "quick"  # of every command that trains
 DEFAULT_VIEWS = 2  # of each photo where features are kept; as good as fresh ones: benchmarks/README.md
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -106,7 +107,7 @@ class TrainConfig(Frozen):
     batch_size: Annotated[int, Field(ge=1)] = 96  # global: over all devices together
     precision: Literal["32-true", "16-mixed", "bf16-mixed", "bf16-true"] = "32-true"
     average: Annotated[float, Field(ge=0, lt=1)] = 0.0  # decay of the moving average of weights that is kept
-    workers: Annotated[int, Field(ge=0)] = 1  # processes a device that decode and augment
+    workers: Annotated[int, Field(ge=0)] | None = None  # processes a device that decode; None: by the cores
     checkpoint_seconds: Positive = 60.0  # how much work a kill can cost
     cache: Literal["auto", "pixels", "off"] = "auto"  # what is computed once: locked layers, decoded photos
 

@@ -27,7 +27,7 @@ def demo(
     from modiste.evaluation.report import DRAWN
 
     console.print(DRAWN)
-    with counting("drawing") as progress:
+    with counting("drawing", "pictures") as progress:
         manifest = prepare(output, progress)
     folder = output / "run"
     run = resume_training(folder) if folder.exists() else start_training(folder, manifest, "demo", [])

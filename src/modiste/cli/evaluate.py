@@ -49,7 +49,8 @@ def evaluate(
 
     Each score has a 95 % interval, and stands beside what two answers that look at no photo would get. On the
     photos that thresholds were tuned on, each photo is decided by what the others tuned.
-    Writes predictions, metrics.json and a report into the run folder.
+    Writes predictions, metrics.json and a report into the run folder; scores of other photos or thresholds stand
+    beside the model's own.
 
     Examples:
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from modiste.cli.options import Json, Views
+from modiste.cli.options import Json, Overwrite, Views, new_file
 from modiste.cli.output import print_json
 from modiste.errors import UsageError
 
@@ -15,6 +15,7 @@ from modiste.errors import UsageError
 def export(
     run: Annotated[Path, typer.Argument(help="Run or blend folder.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="ONNX file to make.")],
+    overwrite: Overwrite = False,
     views: Views = None,
     card: Annotated[
         Path | None, typer.Option(help="Markdown for the model card: licence, origin, what it can't do.")
@@ -55,12 +56,22 @@ def export(
         raise UsageError.expected(f"{card} to be a text", f"'{error}'", "a Markdown file") from error
     if output.suffix.lower() != ".onnx":
         raise UsageError.expected(f"{output} to end in .onnx", f"'{output.suffix}'", f"-o {output}.onnx")
+    new_file(output, [card, *(check or []), *(int8 or [])], overwrite=overwrite)
     if max_loss is not None and not int8:
         raise UsageError.expected("--int8 PHOTOS beside --max-loss", "none", "adding it")
     compared = files(check) if check else None
     rounding = Int8(files(int8), Int8.most if max_loss is None else max_loss) if int8 else None
     with doing() as progress:
-        written = make(run, output, views=views, words=words, photos=compared, int8=rounding, progress=progress)
+        written = make(
+            run,
+            output,
+            views=views,
+            words=words,
+            photos=compared,
+            int8=rounding,
+            overwrite=overwrite,
+            progress=progress,
+        )
     if as_json:
         left_out = ("labels", "decision", "card")
         facts = {key: value for key, value in written.exported.facts.items() if key not in left_out}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import typer
 
@@ -53,7 +53,8 @@ def fetch(
     """Fetch photos from a list of URLs, verify each, and write a manifest.
 
     Every photo is decoded before it gets its name. Run the same command again to go on where it
-    stopped; what failed is not asked for again but with --retry-failed.
+    stopped; what failed is not asked for again but with --retry-failed. What was refused by a setting is
+    asked for once --allow-private or --ignore-opt-out allows it.
 
     Examples:
 
@@ -67,7 +68,7 @@ def fetch(
     times = {"connect_timeout": connect_timeout, "read_timeout": read_timeout, "total_timeout": total_timeout}
     manners = {"allow_private": allow_private, "ignore_opt_out": ignore_opt_out, "user_agent": user_agent}
     _fetch(
-        (urls, url_column, id_column),
+        _UrlList(urls, url_column, id_column),
         output,
         {"size": size, "output": kind, "shard_size": shard_size, **limits, **times, **manners},
         retry_failed=retry_failed,
@@ -75,15 +76,23 @@ def fetch(
     )
 
 
+class _UrlList(NamedTuple):
+    """A list of URLs, and its columns where they are named."""
+
+    path: Path
+    url_column: str | None
+    id_column: str | None
+
+
 def _fetch(
-    source: tuple[Path, str | None, str | None],
+    urls: _UrlList,
     folder: Path,
     settings: dict[str, Any],
     *,
     retry_failed: bool,
     as_json: bool,
 ) -> None:
-    """Fetch and show it; `source` is a list, its column of URLs and its column of ids."""
+    """Fetch and show it."""
     from modiste.cli.progress import console, fetching
     from modiste.cli.tables import print_fetched
     from modiste.fetching.config import FetchConfig
@@ -91,8 +100,7 @@ def _fetch(
     from modiste.fetching.listing import Listing
 
     config = FetchConfig.of(settings)
-    path, url_column, id_column = source
-    listing = Listing.open(path, url_column=url_column, id_column=id_column)
+    listing = Listing.open(urls.path, url_column=urls.url_column, id_column=urls.id_column)
     try:
         with fetching() as progress:
             summary = fetch_photos(listing, folder, config, retry_failed=retry_failed, progress=progress)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,8 +17,11 @@ if TYPE_CHECKING:
 
 PhotoList = Annotated[Path | None, typer.Argument(help="Table, folder of class folders, or list of photos and labels.")]
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="Folder to make.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the file to write, if there is one.")]
 Resume = Annotated[Path | None, typer.Option(help="Folder to go on with, alone.")]
-RecipeName = Annotated[str, typer.Option(help="A recipe that comes with modiste, or a TOML file.")]
+RecipeName = Annotated[
+    str | None, typer.Option(help="A recipe that comes with modiste, or a TOML file. Default: quick.")
+]
 Weights = Annotated[
     str | None,
     typer.Option(help="'hub', 'none', a safetensors file, or a folder of BACKBONE.safetensors. Default: the recipe's."),
@@ -48,7 +53,7 @@ Root = Annotated[str | None, typer.Option(help="Folder that relative paths start
 Models = Annotated[
     list[Path] | None,
     typer.Option(
-        "-m", "--model", help="Run, blend or exported file; several: their mean. Default: garments, in the box."
+        "-m", "--model", help="Run, blend or exported file; several: their mean. Default: the bundled model, garments."
     ),
 ]
 Views = Annotated[
@@ -120,19 +125,36 @@ def data_config(labels: str | None, **values: Any) -> DataConfig:
     return DataConfig(label_columns=tuple(labels.split(",")) if labels else None, **given)
 
 
-def new_table(path: Path) -> Path:
-    """A table that is to be written, refused early where it can't be.
+def new_file(path: Path, inputs: Iterable[Path | str | None], *, overwrite: bool) -> Path:
+    """A file that is to be written, refused early where something would be lost.
+
+    Args:
+        path: the file.
+        inputs: what the command reads, which is never overwritten.
+        overwrite: whether another file may be.
 
     Raises:
-        UsageError: there is such a file already.
+        UsageError: it is one of the inputs, or there is such a file already.
+    """
+    if path.is_file():
+        if any(os.path.exists(one) and path.samefile(one) for one in inputs if one is not None):  # noqa: PTH110
+            raise UsageError.expected(f"{path} to be a new file", "one that this command reads", "another name")
+        if not overwrite:
+            raise UsageError.expected(f"{path} to be a new file", "one that exists", "--overwrite, or another name")
+    return path
+
+
+def new_table(path: Path, manifest: Path, *, overwrite: bool) -> Path:
+    """A manifest that is to be made of another one; as `new_file`.
+
+    Raises:
+        UsageError: as `new_file`.
         ManifestError: its suffix is none of a table.
     """
     from modiste.data.tables import table_suffix
 
-    if path.exists():
-        raise UsageError.expected(f"{path} to be a new file", "one that exists", "another name")
     table_suffix(path)
-    return path
+    return new_file(path, [manifest], overwrite=overwrite)
 
 
 def run_folder(manifest: Path | None, output: Path | None, resume: Path | None) -> Path:

@@ -15,12 +15,13 @@ from modiste.cli.options import (
     Json,
     LabelFile,
     Labels,
+    Overwrite,
     Root,
     SplitColumn,
     data_config,
     new_table,
 )
-from modiste.cli.output import print_json
+from modiste.cli.output import counted, print_json
 from modiste.errors import UsageError
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ Checked = Annotated[
 def split(
     manifest: Annotated[Path, typer.Argument(help="Table, folder of class folders, or list of photos and labels.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Manifest to write: .csv, .tsv, .parquet, .jsonl.")],
+    overwrite: Overwrite = False,
     folds: Annotated[int | None, typer.Option(help="Number this many folds instead; test photos stay out.")] = None,
     val: Annotated[float | None, typer.Option(min=0, max=1, help="Share of the photos. Default: 0.1.")] = None,
     test: Annotated[float | None, typer.Option(min=0, max=1, help="Share of the photos. Default: 0.1.")] = None,
@@ -90,7 +92,7 @@ def split(
         group_column=group_column,
         root=root,
     )
-    new_table(output)
+    new_table(output, manifest, overwrite=overwrite)
     photos = Manifest.read(manifest, config).without("fold")
     together = 0
     if near_duplicates:
@@ -135,4 +137,5 @@ def _print_evenness(file: Path, photos: Manifest, together: int, seed: int, *, a
         [(name, f"{ours:.4f}", f"{random:.4f}") for name, ours, random in rows],
     )
     if together:
-        console.print(f"{together} clusters of photos that look alike were kept together")
+        were = "was" if together == 1 else "were"
+        console.print(f"{counted(together, 'cluster')} of photos that look alike {were} kept together")

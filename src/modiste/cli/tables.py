@@ -81,7 +81,8 @@ def print_scores(evaluation: Evaluation) -> None:
     """A table of the scores with their intervals, beside their baselines, on stdout."""
     scores = evaluation.scores
     how = ", cross-fitted" if evaluation.cross_fitted else ""
-    table = Table(title=f"{scores.photos} photos, views: {evaluation.views}, {evaluation.decision.policy}{how}")
+    words = f"{scores.photos} photos, views: {evaluation.views}, {evaluation.decision.policy}{how}"
+    table = Table(title=f"{escape(evaluation.name)}: {words}")
     table.add_column("score")
     for name in (evaluation.split, "95 % interval", *scores.baselines):
         table.add_column(name, justify="right")
@@ -95,10 +96,10 @@ def print_scores(evaluation: Evaluation) -> None:
         table.add_row(f"accuracy {group}", f"{result.accuracy:.4f}", _range(evaluation, name), *beside)
     Console().print(table)
     if scores.left_out:
-        console.print(f"without positives, so left out: {', '.join(scores.left_out)}")
+        console.print(f"without positives, so left out of the means: {', '.join(scores.left_out)}")
     few = [label for label, one in scores.labels.items() if 0 < one.positives < FEW]
     if few:
-        console.print(f"fewer than {FEW} positives, so next to nothing can be said of: {', '.join(few)}")
+        console.print(f"fewer than {FEW} positives, so these scores say next to nothing: {', '.join(few)}")
     for note in evaluation.notes:
         console.print(note)
 
@@ -142,14 +143,14 @@ def print_model(name: str, facts: Mapping[str, Any]) -> None:
     for group in facts["labels"]["groups"]:
         for label in group["labels"]:
             id_, names = label["id"], ", ".join(label["names"].values())
-            said = "the most probable" if group["exclusive"] or top else f"above {thresholds[id_]:.3f}"
-            rows.append((id_, names, group["name"], said, calibration.get(id_, {}).get("method", "none")))
+            rule = "the most probable" if group["exclusive"] or top else f"above {thresholds[id_]:.3f}"
+            rows.append((id_, names, group["name"], rule, calibration.get(id_, {}).get("method", "none")))
     image = facts["image"]
     print_words(
         f"{name}: {', '.join(facts['backbones'])}, {facts['precision']}, {image['size']} px ({image['mode']}), "
         f"views {facts['views']}, {facts['bytes'] / 1e6:.1f} MB, {facts['ms_per_photo']:.1f} ms a photo here"
     )
-    print_table(f"{facts['decision']['policy']}", ["label", "names", "group", "said where", "calibration"], rows)
+    print_table(f"{facts['decision']['policy']}", ["label", "names", "group", "chosen where", "calibration"], rows)
     print_words(facts["card"])
 
 

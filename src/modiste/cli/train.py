@@ -30,7 +30,7 @@ from modiste.cli.options import (
     data_assignments,
     run_folder,
 )
-from modiste.cli.output import first_process
+from modiste.cli.output import first_process, one_voice
 from modiste.cli.workflows import Hardware, resume_training, show_evaluation, start_training, tune_and_evaluate
 from modiste.errors import UsageError
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 def train(
     manifest: PhotoList = None,
     output: Output = None,
-    recipe: RecipeName = "quick",
+    recipe: RecipeName = None,
     resume: Resume = None,
     backbone: Annotated[str | None, typer.Option(help="Any timm model.")] = None,
     weights: Weights = None,
@@ -79,7 +79,6 @@ def train(
 
         modiste train --resume runs/paper
     """
-    folder = run_folder(manifest, output, resume)
     data = data_assignments(
         labels,
         label_set=label_set,
@@ -94,15 +93,30 @@ def train(
     off = "off" if no_cache else None
     settings = {"model.backbone": backbone, "model.weights": weights, "seed": seed, "train.cache": off}
     changes = assignments(settings) + data + (assign or [])
-    if resume is not None and (changes or output or folds or recipe != "quick"):
+    given = bool(changes or output or folds or recipe)
+    with one_voice():
+        folder = _folder(manifest, output, resume, given=given)
+        run = _train(folder, manifest, recipe, changes, hardware=Hardware(devices, accelerator), folds=folds)
+        if first_process():
+            show_evaluation(run, tune_and_evaluate(run), as_json=as_json)
+
+
+def _folder(manifest: Path | None, output: Path | None, resume: Path | None, *, given: bool) -> Path:
+    """The run to make, or the one to resume, which takes no other settings."""
+    folder = run_folder(manifest, output, resume)
+    if resume is not None and given:
         raise UsageError.expected("--resume RUN alone", "settings beside it", "a new run with -o")
-    run = _train(folder, manifest, recipe, changes, hardware=Hardware(devices, accelerator), folds=folds)
-    if first_process():
-        show_evaluation(run, tune_and_evaluate(run), as_json=as_json)
+    return folder
 
 
 def _train(
-    folder: Path, manifest: Path | None, recipe: str, changes: list[str], *, hardware: Hardware, folds: int | None
+    folder: Path,
+    manifest: Path | None,
+    recipe: str | None,
+    changes: list[str],
+    *,
+    hardware: Hardware,
+    folds: int | None,
 ) -> Run | BlendRun:
     """Train a new run, or one a fold, or resume where there is no manifest."""
     if folds is not None and hardware.devices is not None:

@@ -20,7 +20,7 @@ def tune(
     ] = "val",
     catalogue: Annotated[
         list[str] | None,
-        typer.Option(help="Photos to be tagged, at least 50, without labels: corrects for a label mix that differs."),
+        typer.Option(help="Photos to be tagged, at least 50, without labels: corrects for label shift."),
     ] = None,
     views: Views = None,
     as_json: Json = False,
