@@ -6,7 +6,7 @@ WORKERS ?= 2
 PYTEST := -m pytest --numprocesses $(WORKERS) --dist worksteal
 BARE := $(addprefix tests/,test_bare_install.py test_labels.py test_files.py test_config.py data inputs inference runs storage)
 
-.PHONY: setup demo test test-all test-bare check docs lock wheels clean
+.PHONY: setup demo test test-all test-bare check docs site lock wheels clean
 
 setup: .venv/ready
 
@@ -68,4 +68,9 @@ wheels:
 	rm -rf .venv-lock
 
 clean:
-	rm -rf .venv .venv-bare .venv-lock $(DEMO) .pytest_cache .ruff_cache .mypy_cache
+	rm -rf .venv .venv-bare .venv-lock site $(DEMO) .pytest_cache .ruff_cache .mypy_cache
+
+# Builds the documents into site/; a broken link or anchor is an error. Pages open without a server.
+site: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[docs]'
+	$(BIN)/zensical build --clean --strict

@@ -1,4 +1,4 @@
-"""Write docs/commands.md from the command line's own declarations: `make docs`."""
+"""Write docs/reference/commands.md from the command line's own declarations: `make docs`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer.main
 
 from modiste.cli.app import app
 
-PAGE = Path(__file__).with_name("commands.md")
+PAGE = Path(__file__).with_name("reference") / "commands.md"
 HEAD = r"""# Commands
 
 Made by `make docs` from the command line itself. Results go to stdout; progress and words go to stderr.

@@ -18,7 +18,7 @@ from modiste.cli.app import app
 from modiste.config import DEFAULT_RECIPE, Recipe, Stage, built_in
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 SOURCES = sorted((ROOT / "src" / "modiste").rglob("*.py"))
 VERBS = {
     f"{name} {inner}".strip(): command
@@ -42,6 +42,12 @@ def named(paths):
     return pytest.mark.parametrize("page", paths, ids=lambda path: str(path.relative_to(ROOT)))
 
 
+def packages():
+    """The packages that tests/test_imports.py puts in order, lowest first."""
+    tests = text(ROOT / "tests" / "test_imports.py")
+    return ast.literal_eval(re.search(r"^PACKAGES = (\[.*?\])", tests, re.MULTILINE | re.DOTALL)[1])[1:]
+
+
 def blocks(page):
     """(language, content) of each fenced block."""
     return re.findall(r"^```(\w*)\n(.*?)^```", text(page), re.MULTILINE | re.DOTALL)
@@ -60,7 +66,7 @@ def commands(page):
 
 def test_the_commands_page_is_what_the_command_line_declares():
     made = runpy.run_path(str(ROOT / "docs" / "make_commands.py"))["page"]()
-    assert text(ROOT / "docs" / "commands.md") == made.rstrip("\n") + "\n", "run: make docs"
+    assert text(ROOT / "docs" / "reference" / "commands.md") == made.rstrip("\n") + "\n", "run: make docs"
 
 
 @named([*PAGES, *sorted((ROOT / "recipes").glob("*.toml"))])
@@ -162,8 +168,7 @@ def test_make_targets_in_documents_exist():
 def test_the_design_has_a_row_for_each_package_that_says_what_its_docstring_says():
     table = text(ROOT / "docs" / "design.md").partition("Lowest first:")[2].partition("## ")[0]
     rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", table, re.MULTILINE))
-    tests = text(ROOT / "tests" / "test_imports.py")
-    assert list(rows) == ast.literal_eval(re.search(r"^PACKAGES = (\[.*?\])", tests, re.MULTILINE | re.DOTALL)[1])[1:]
+    assert list(rows) == packages()
     for name, row in rows.items():
         file = ROOT / "src" / "modiste" / name / "__init__.py"
         if file.is_file():
@@ -172,8 +177,33 @@ def test_the_design_has_a_row_for_each_package_that_says_what_its_docstring_says
             assert row.split(" | ") == [line.rstrip(".") for line in said]
 
 
+def test_the_picture_of_the_house_has_a_room_for_each_package_in_order():
+    picture = text(ROOT / "docs" / "images" / "house.svg")
+    floors = {}  # height on the page -> rooms from left to right
+    for x, y, name in re.findall(r'class="name" x="(\d+)[\d.]*" y="(\d+)">(\w+)<', picture):
+        floors.setdefault(-int(y), []).append((int(x), name))
+    assert [name for _, rooms in sorted(floors.items()) for _, name in sorted(rooms)] == packages()
+
+
+def test_thirty_questions_are_answered_by_the_package_names():
+    rows = re.findall(r"^\| .*\? \| (.*) \| `(.*)` \| `(.*)` \|$", text(ROOT / "docs" / "where-is-it.md"), re.MULTILINE)
+    assert len(rows) == 30
+    for package, file, name in rows:
+        path = ROOT / file
+        assert path.parent == ROOT / "src" / "modiste" / package.strip("`").replace("(root)", "")
+        defined = [getattr(node, "name", None) for node in ast.parse(text(path)).body]
+        assert name in defined, f"{file} has no {name}"
+    full = {name for name in packages() if (ROOT / "src" / "modiste" / name).is_dir()}
+    assert {package.strip("`") for package, _, _ in rows} == {"(root)", *full}
+
+
+def test_the_site_has_every_page_once():
+    listed = re.findall(r"^ +- [\w ,]+\??: (\S+\.md)$", text(ROOT / "mkdocs.yml"), re.MULTILINE)
+    assert sorted(listed) == sorted(str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md"))
+
+
 def test_the_recipe_page_has_every_key_with_its_type_and_default():
-    page = text(ROOT / "docs" / "recipes.md")
+    page = text(ROOT / "docs" / "reference" / "recipes.md")
     top = {name: field for name, field in Recipe.model_fields.items() if name in ("name", "seed")}
     sections = {"At the top": top, "`[[stages]]`": Stage.model_fields}
     for name, field in Recipe.model_fields.items():

@@ -1,4 +1,4 @@
-"""Manifest + thumbnails + near duplicates -> findings, as plain data. What each means: docs/checking.md."""
+"""Manifest + thumbnails + near duplicates -> findings, as plain data. Their meaning: docs/reference/checking.md."""
 
 from __future__ import annotations
 

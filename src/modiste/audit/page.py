@@ -44,7 +44,7 @@ class Line:
 
 
 def summary_lines(manifest: Manifest, findings: Findings) -> list[Line]:
-    """A line for each kind of finding, in the order of docs/checking.md, also where there is none.
+    """A line for each kind of finding, in the order of docs/reference/checking.md, also where there is none.
 
     Where no photo is on disk, findings about what photos show are left out.
     """

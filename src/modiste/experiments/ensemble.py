@@ -46,7 +46,8 @@ def blend(
         folders: run folders, at least two.
         output: the blend folder to make.
         split: photos to fit on.
-        policy, calibration: as for `tune`; None takes those of the first run's recipe.
+        policy: as for `tune`; None takes that of the first run's recipe.
+        calibration: likewise.
         progress: told (photos done, photos in all), for each run that has to be asked.
 
     Raises:

@@ -75,7 +75,7 @@ class Grid(Frozen):
             return cls.model_validate(data).checked()
         except (OSError, ValueError) as error:
             why = _first(error) if isinstance(error, ValidationError) else str(error)
-            fix = "recipe, seeds, set and [[candidates]] with name and set, as in docs/compare.md"
+            fix = "recipe, seeds, set and [[candidates]] with name and set, as in docs/reference/compare.md"
             raise RecipeError.expected(f"'{path}' to describe a comparison in TOML", f"'{why}'", fix) from None
 
     def changed(self, changes: Sequence[str]) -> Self:

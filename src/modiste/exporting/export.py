@@ -249,7 +249,7 @@ def _backbones(run: Run | BlendRun) -> list[str]:
 
 
 def describe(run: Run | BlendRun, tagger: BasePredictor, words: str = "") -> dict[str, Any]:
-    """What is known of a model as plain data: the metadata of an exported file (docs/export.md)."""
+    """What is known of a model as plain data: the metadata of an exported file (docs/reference/export.md)."""
     parts = run.manifest().parts
     views = tuple(one.views for one in (tagger.members if isinstance(tagger, Ensemble) else (tagger,)))
     card = model_card(

@@ -89,7 +89,7 @@ def resume(folder: StrPath, *, fabric: Fabric | None = None, monitor: Monitor | 
 
     Raises:
         RunError: the folder is no run folder, or another process trains in it.
-        The errors of `train` besides.
+        ModisteError: as `train`.
     """
     folder = Path(folder)
     run = Run.read(folder)
