@@ -660,7 +660,7 @@ def test_a_manifest_written_by_modiste_is_fetched_and_read_again(tmp_path):
 def test_wrong_use_is_refused_and_nothing_is_lost(tmp_path):
     with Web(lambda path: answer(jpeg())) as web:
         fetched([web.url("1")], tmp_path / "out")
-        with pytest.raises(RunError, match=r"go on with size None, but got 64\."):
+        with pytest.raises(RunError, match=r"be resumed with size None, but got 64\."):
             fetched([web.url("1")], tmp_path / "out", size=64)
         with (
             Ledger.open(tmp_path / "out" / "fetch.sqlite", {"size": None, "format": "files"}),

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 cache_app = typer.Typer(
     no_args_is_help=True,
-    help="What is computed once and kept: features of locked layers, decoded photos.\n\n"
+    help="The cache of frozen-backbone features and decoded photos.\n\n"
     "It lies in MODISTE_CACHE, else ~/.cache/modiste, and grows to MODISTE_CACHE_GB, else half of the free disk; "
     "what was used longest ago goes first. Removing it costs time, never results.",
 )
 
 
 def list_cache(as_json: Json = False) -> None:
-    """List what is kept, the last used first."""
+    """List the entries of the cache, most recently used first."""
     from modiste.storage.cache import budget, cache_folder, entries
 
     found = entries()
@@ -39,14 +39,17 @@ def list_cache(as_json: Json = False) -> None:
 
 
 def prune_cache(
-    to_gb: Annotated[float | None, typer.Option("--to-gb", min=0, help="Keep at most this much; 0 keeps none.")] = None,
+    to_gb: Annotated[
+        float | None,
+        typer.Option("--to-gb", min=0, help="Remove entries until this many GB are left; 0 empties the cache."),
+    ] = None,
     unused_days: Annotated[
-        float | None, typer.Option("--unused-days", min=0, help="Only what was not used for so many days.")
+        float | None, typer.Option("--unused-days", min=0, help="Remove only entries not used for this many days.")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Empty the cache without asking.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Remove what was used longest ago; what was used in the last ten minutes stays, since it may be in use.
+    """Remove the least recently used entries; those used in the last ten minutes stay, as they may be in use.
 
     Without a limit, or with 0 GB, nothing would be kept: then it shows what would go, and asks.
 

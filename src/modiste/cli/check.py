@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _MOST_NAMED = 20  # photos named on stderr; check.json has all
 
 
-Workers = Annotated[int | None, typer.Option(min=1, help="Photos decoded at once. Default: one a core.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Photos decoded concurrently. Default: one per core.")]
 
 
 def check(
@@ -45,11 +45,12 @@ def check(
         Path | None, typer.Option("-o", "--output", help="Report folder. Default: MANIFEST's name with '-check'.")
     ] = None,
     fix: Annotated[
-        Path | None, typer.Option(help="Write a cleaned manifest: .csv, .tsv, .parquet or .jsonl. No photo is touched.")
+        Path | None,
+        typer.Option(help="Write a cleaned manifest: .csv, .tsv, .parquet or .jsonl. Photos stay as they are."),
     ] = None,
     overwrite: Overwrite = False,
     min_side: Annotated[
-        int | None, typer.Option(min=1, help="Pixels; a photo with a shorter side is tiny. Default: 64.")
+        int | None, typer.Option(min=1, help="Photos with a shorter side, in pixels, count as tiny. Default: 64.")
     ] = None,
     workers: Workers = None,
     labels: Labels = None,
@@ -64,9 +65,9 @@ def check(
 ) -> None:
     """Find what is wrong with the photos and labels of a manifest, before anything is trained on it.
 
-    Missing and broken photos, copies and near copies, the same photo with other labels, photos that leak
+    Finds missing and broken photos, exact and near duplicates, duplicates with different labels, photos that leak
     from train into test, rare and contradictory labels. Writes a page with thumbnails and check.json.
-    A killed check goes on where it stopped.
+    A killed check resumes when the command is run again.
 
     Examples:
 

@@ -43,9 +43,12 @@ def compare(
     optimizers: Annotated[
         str | None, typer.Option(help="adam, adamw, sgd, comma separated, in all stages. Default: the recipe's.")
     ] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Trainings of each, best three or more. Default: 3.")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Training runs per candidate, three or more for intervals. Default: 3.")
+    ] = None,
     grid: Annotated[
-        Path | None, typer.Option(help="TOML file of candidates, in place of recipe, backbones, optimizers, seeds.")
+        Path | None,
+        typer.Option(help="TOML file of candidates; replaces --recipe, --backbones, --optimizers, --seeds."),
     ] = None,
     resume: Resume = None,
     weights: Weights = None,
@@ -61,12 +64,12 @@ def compare(
     root: Root = None,
     as_json: Json = False,
 ) -> None:
-    """Train backbones and optimisers with several seeds, and say which is best and how sure that is.
+    """Train backbones and optimisers with several seeds, and rank them with confidence intervals.
 
-    What locked layers say of the photos is computed once and shared by all seeds, optimisers and stages. Prints the
-    paper's table with means, spreads and intervals; names a winner only where the difference exceeds chance, over
-    photos and seeds; keeps the best run in DIR/best. Validation photos choose, test photos judge. A killed
-    comparison goes on with `--resume DIR`.
+    Features of frozen layers are computed once and shared by all seeds, optimisers and stages. Prints the paper's
+    table with means, standard deviations and intervals, names a winner only where the difference exceeds chance over
+    photos and seeds, and copies the best run to DIR/best. The best run is chosen on validation photos and scored on
+    test photos. A killed comparison is resumed with `--resume DIR`.
 
     Examples:
 

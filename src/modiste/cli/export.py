@@ -17,27 +17,27 @@ if TYPE_CHECKING:
 
 def export(
     run: Annotated[Path, typer.Argument(help="Run or blend folder.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="ONNX file to make.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="ONNX file to write.")],
     overwrite: Overwrite = False,
     views: Views = None,
     card: Annotated[
-        Path | None, typer.Option(help="Markdown for the model card: licence, origin, what it can't do.")
+        Path | None, typer.Option(help="Markdown file for the model card: licence, origin, limitations.")
     ] = None,
     check: Annotated[
-        list[str] | None, typer.Option(help="Photos to compare the file on. Default: the model's own.")
+        list[str] | None, typer.Option(help="Photos to compare probabilities on. Default: the model's own.")
     ] = None,
     int8: Annotated[
-        list[str] | None, typer.Option(help="Round to eight bits, calibrated on these photos: 32 at least.")
+        list[str] | None, typer.Option(help="Quantize to int8, calibrated on these photos (at least 32).")
     ] = None,
     max_loss: Annotated[
-        float | None, typer.Option(min=0, help="mAP points, of 100, that --int8 may cost. Default: 0.3.")
+        float | None, typer.Option(min=0, help="Largest loss of mAP through --int8, in points of 100. Default: 0.3.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write a trained model as one ONNX file that carries everything, and needs no PyTorch.
+    """Write a trained model as one ONNX file that holds all that tagging needs; PyTorch is not needed.
 
-    The file is compared with the run on real photos; one that says something else is not kept. It opens wherever
-    a run folder does: modiste tag -m coat.onnx, modiste.load("coat.onnx").
+    The file's probabilities are compared with the run's on real photos; a file that differs is not kept. It can be
+    used wherever a run folder can: modiste tag -m coat.onnx, modiste.load("coat.onnx").
 
     Examples:
 

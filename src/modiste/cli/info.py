@@ -17,7 +17,7 @@ def info(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Say what a model is: its labels, thresholds, scores, size, speed on this machine, and card.
+    """Describe a model: labels, thresholds, scores, size, speed on this machine, and model card.
 
     Examples:
 

@@ -268,7 +268,7 @@ class TerminalMonitor(Monitor):
         self._epochs = epochs
         self._steps = self.display.add(Work("training", counts="steps", done=step, total=steps))
         if step:
-            console.print(f"going on after step {step} of {steps}")
+            console.print(f"resuming after step {step} of {steps}")
 
     def step(self, step: int, stage: str, loss: float, lr: float, photos: int) -> None:
         """Note a step."""

@@ -25,30 +25,30 @@ def tag(
     photos: Annotated[list[str], typer.Argument(help="Files, folders, 'globs*.jpg' or tables.")],
     model: Models = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="File to write, or folder to fill; else stdout.")
+        Path | None, typer.Option("-o", "--output", help="File or folder to write. Default: standard output.")
     ] = None,
     kind: Annotated[
         Literal["text", "csv", "jsonl", "parquet", "jd"] | None,
-        typer.Option("--format", help="jd is the challenge's submission. Default: by the file's ending."),
+        typer.Option("--format", help="Output format; jd is the challenge's submission. Default: by the suffix of -o."),
     ] = None,
     explain: Annotated[
-        Path | None, typer.Option(help="Folder for heatmaps: where the evidence for each chosen label lies.")
+        Path | None, typer.Option(help="Folder for heatmaps that show the evidence for each predicted label.")
     ] = None,
     overwrite: Overwrite = False,
     views: Views = None,
     thresholds: Thresholds = None,
-    shard: Annotated[str | None, typer.Option(help="Of a folder: 3/16 does the third of 16 shares.")] = None,
+    shard: Annotated[str | None, typer.Option(help="With a folder as -o: 3/16 tags the third of 16 shares.")] = None,
     image_column: ImageColumn = None,
     root: Root = None,
     allow_private: AllowPrivate = False,
     as_json: Json = False,
 ) -> None:
-    """Tag photos with a trained model; a broken photo is named and never stops the rest.
+    """Tag photos with a trained model; a broken photo is reported by name, and the others are tagged.
 
-    Without -m, garment types: modiste info says what that model is and can't do.
+    Without -m the bundled model tags garment types; modiste info shows its labels, scores and limitations.
 
-    A table may name photos by paths, URLs, or hold their bytes (Parquet). With a folder as -o, any number of photos
-    are written as Parquet files of a thousand; a job that was killed goes on when it is started again.
+    A table names photos by path or URL, or holds their bytes (Parquet). With a folder as -o, any number of photos
+    is tagged into Parquet files of a thousand rows; a killed job resumes when the command is run again.
 
     Examples:
 

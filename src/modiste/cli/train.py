@@ -44,14 +44,18 @@ def train(
     output: Output = None,
     recipe: RecipeName = None,
     resume: Resume = None,
-    backbone: Annotated[str | None, typer.Option(help="Any timm model.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Name of a timm model. Default: the recipe's.")] = None,
     weights: Weights = None,
-    seed: Annotated[int | None, typer.Option(help="Of splits, augmentation and dropout.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Random seed of splits, augmentation and dropout.")] = None,
     assign: Assign = None,
-    devices: Annotated[int | None, typer.Option(min=1, help="Processes; the global batch stays.")] = None,
+    devices: Annotated[
+        int | None, typer.Option(min=1, help="Number of processes; the global batch size stays the same.")
+    ] = None,
     accelerator: Accelerator = "auto",
     no_cache: NoCache = False,
-    folds: Annotated[int | None, typer.Option(min=2, help="Train a run for each of so many folds, and blend.")] = None,
+    folds: Annotated[
+        int | None, typer.Option(min=2, help="Cross-validate: train one run per fold, and blend them.")
+    ] = None,
     labels: Labels = None,
     label_set: LabelFile = None,
     delimiter: Delimiter = None,
@@ -65,9 +69,9 @@ def train(
 ) -> None:
     """Train a run from a manifest of labelled photos, then tune and score it on its validation photos.
 
-    Splits are taken from the manifest or made: stratified over labels, grouped, by seed.
-    A killed run goes on with `--resume RUN` and ends with the same numbers. What locked layers say of the photos
-    is computed once and kept (modiste cache). With `--folds 5` there are five runs and an ensemble of them.
+    Splits come from the manifest; missing ones are made, stratified by label, with groups kept whole. A killed run
+    is resumed with `--resume RUN` and ends with the same numbers. Features of frozen layers are computed once and
+    cached (modiste cache). `--folds 5` trains five runs and makes an ensemble of them.
 
     Examples:
 

@@ -1,7 +1,7 @@
 """Fetch photos: a list of URLs in, verified photos and a manifest out.
 
 One loop asks the servers; threads decode, shrink and write. A photo's row in the ledger is written once its
-file is complete, so that a fetch that is killed at any moment goes on with what is missing.
+file is complete, so that a fetch that is killed at any moment resumes with what is missing.
 """
 
 from __future__ import annotations
