@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from modiste.audit.check import Progress, look
+from modiste.audit.check import look
 from modiste.config import DataConfig
 from modiste.data.groups import keep_together
 from modiste.data.manifest import Manifest
 from modiste.errors import UsageError
 from modiste.files import StrPath
+from modiste.progress import StepProgress
 
 _SHARES = DataConfig()  # where nothing is said
 
@@ -25,7 +26,7 @@ def split(
     near_duplicates: bool = True,
     checked: StrPath | None = None,
     workers: int | None = None,
-    progress: Progress = lambda *_: None,
+    progress: StepProgress = lambda *_: None,
 ) -> Manifest:
     """Deal photos into train, val and test, or into folds, with equal shares of every label.
 

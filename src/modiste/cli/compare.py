@@ -138,7 +138,7 @@ def _show(folder: Path, accelerator: str, *, as_json: bool) -> None:
     from modiste.cli.progress import console
     from modiste.cli.tables import print_ranking
     from modiste.cli.workflows import watch
-    from modiste.experiments.compare import compare as run
+    from modiste.experiments.compare import run_comparison as run
 
     found = run(folder, accelerator=accelerator, watch=watch)
     if as_json:
