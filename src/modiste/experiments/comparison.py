@@ -29,7 +29,7 @@ def compare(
 ) -> Ranking:
     """Train backbones and optimisers with several seeds, and rank them with confidence intervals.
 
-    Called again with the same candidates, it resumes a comparison that was killed, with the photos that it was started with.
+    Called again with the same candidates, it resumes a killed comparison, with the photos that it was started with.
 
     Args:
         manifest: the photos, or the file or folder that names them.
