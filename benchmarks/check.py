@@ -192,7 +192,7 @@ def planted(folder: Path) -> None:
 
 
 def select(prints: Thumbnails, some: np.ndarray) -> Thumbnails:
-    return Thumbnails(prints.there[some], prints.sizes[some], prints.spreads[some], prints.thumbnails[some], {})
+    return Thumbnails(prints.there[some], prints.sizes[some], prints.spreads[some], prints.pixels[some], {})
 
 
 def wrong_pairs(original: np.ndarray, kind: np.ndarray, alike: NearDuplicates, report: Path, paths: list[Path]) -> None:

@@ -1,4 +1,4 @@
-"""Write docs/commands.md from the command line's own declarations: `make docs`."""
+"""Write docs/reference/commands.md from the command line's own declarations: `make docs`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import typer.main
 
 from modiste.cli.app import app
 
-PAGE = Path(__file__).with_name("commands.md")
-HEAD = """# Commands
+PAGE = Path(__file__).with_name("reference") / "commands.md"
+HEAD = r"""# Commands
 
 Made by `make docs` from the command line itself. Results go to stdout; progress and words go to stderr.
 `--json` prints one JSON document instead of a table.
@@ -23,6 +23,11 @@ Made by `make docs` from the command line itself. Results go to stdout; progress
 | 0 | all well |
 | 1 | photos failed; each is named |
 | 2 | bad usage or input; one sentence says what to try |
+| 130 | stopped by Ctrl-C |
+| 141 | whoever read the output has gone, as in `\| head -1` |
+
+Every command takes `--verbose`, which says where a slower or simpler way is taken and why, and `--debug`, which also
+shows tracebacks behind errors. Where stderr is no terminal, a line every 30 seconds says how far long work is.
 
 `modiste --version` shows the version, `modiste --install-completion` teaches the shell to complete words.
 """

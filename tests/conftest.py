@@ -1,10 +1,21 @@
+"""What all tests share: drawn photos, one small trained run, and the command line in this process."""
+
 import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy and torch: tests run side by side, and start others
+
+import random
+import shutil
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
+from filelock import FileLock
+from hypothesis import settings
 
 from modiste.cli import app
 from modiste.demo.drawing import draw_dataset
@@ -34,6 +45,39 @@ batch_size = 24
 workers = 0
 """
 
+SEED = int(os.environ.get("MODISTE_TEST_SEED", "0"))  # of everything that tests draw
+
+settings.register_profile("modiste", derandomize="MODISTE_TEST_SEED" not in os.environ, print_blob=True, deadline=None)
+settings.load_profile("modiste")
+
+
+def pytest_report_header() -> str:
+    """Name the seed, so that a failure can be repeated."""
+    return f"seed: MODISTE_TEST_SEED={SEED}; hypothesis: {'random' if 'MODISTE_TEST_SEED' in os.environ else 'fixed'}"
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Each test begins with the same random numbers, whatever ran before it."""
+    random.seed(SEED)
+    np.random.seed(SEED)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(SEED)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """For what a test draws, such as when it kills."""
+    return np.random.default_rng(SEED)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Without the packages of training, tests that want a trained run are left out."""
+    if find_spec("torch") is None:
+        wanting = [item for item in items if "trained" in getattr(item, "fixturenames", ())]
+        config.hook.pytest_deselected(items=wanting)
+        items[:] = [item for item in items if item not in wanting]
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
@@ -52,9 +96,27 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.fixture(scope="session")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """Make something once for all processes of pytest-xdist -> its folder, which nobody may change."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+
+    def once(name: str, make: Callable[[Path], object]) -> Path:
+        folder, whole = root / f"once-{name}", root / f"once-{name}.whole"
+        with FileLock(root / f"once-{name}.lock"):
+            if not whole.exists():
+                make(folder)
+                whole.touch()
+        return folder
+
+    return once
+
+
+@pytest.fixture(scope="session")
+def drawn(made_once: Callable[..., Path]) -> Path:
     """labels.csv of 240 drawn garments, 48 px."""
-    return draw_dataset(tmp_path_factory.mktemp("drawn") / "data", 240, 48, 0)
+    return made_once("drawn", lambda folder: draw_dataset(folder, 240, 48, 0)) / "labels.csv"
 
 
 @pytest.fixture(scope="session")
@@ -66,13 +128,27 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory, drawn: Path, tiny: Path) -> Path:
-    """A finished run on the drawn garments."""
-    from modiste.config import Recipe
-    from modiste.data.manifest import Manifest
-    from modiste.training.loop import train
+def train_once(
+    made_once: Callable[..., Path], drawn: Path, tiny: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Path]:
+    """Train the tiny recipe with changes on the drawn garments, once for all processes -> a copy of one's own."""
 
-    return train(Recipe.read(tiny), Manifest.read(drawn), tmp_path_factory.mktemp("runs") / "tiny").folder
+    def trained(name: str, *changes: str) -> Path:
+        from modiste.config import Recipe
+        from modiste.data.manifest import Manifest
+        from modiste.training.loop import train
+
+        recipe = Recipe.read(tiny).replace(list(changes))
+        folder = made_once(name, lambda folder: train(recipe, Manifest.read(drawn), folder))
+        return shutil.copytree(folder, tmp_path_factory.mktemp("runs") / name)
+
+    return trained
+
+
+@pytest.fixture(scope="session")
+def trained(train_once: Callable[..., Path]) -> Path:
+    """A finished run on the drawn garments."""
+    return train_once("tiny")
 
 
 @pytest.fixture

@@ -15,10 +15,10 @@ from pydantic_core import PydanticUndefined
 
 import modiste
 from modiste.cli.app import app
-from modiste.config import Recipe, Stage, built_in
+from modiste.config import DEFAULT_RECIPE, Recipe, Stage, built_in
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 SOURCES = sorted((ROOT / "src" / "modiste").rglob("*.py"))
 VERBS = {
     f"{name} {inner}".strip(): command
@@ -42,6 +42,12 @@ def named(paths):
     return pytest.mark.parametrize("page", paths, ids=lambda path: str(path.relative_to(ROOT)))
 
 
+def packages():
+    """The packages that tests/test_imports.py puts in order, lowest first."""
+    tests = text(ROOT / "tests" / "test_imports.py")
+    return ast.literal_eval(re.search(r"^PACKAGES = (\[.*?\])", tests, re.MULTILINE | re.DOTALL)[1])[1:]
+
+
 def blocks(page):
     """(language, content) of each fenced block."""
     return re.findall(r"^```(\w*)\n(.*?)^```", text(page), re.MULTILINE | re.DOTALL)
@@ -60,7 +66,7 @@ def commands(page):
 
 def test_the_commands_page_is_what_the_command_line_declares():
     made = runpy.run_path(str(ROOT / "docs" / "make_commands.py"))["page"]()
-    assert text(ROOT / "docs" / "commands.md") == made.rstrip("\n") + "\n", "run: make docs"
+    assert text(ROOT / "docs" / "reference" / "commands.md") == made.rstrip("\n") + "\n", "run: make docs"
 
 
 @named([*PAGES, *sorted((ROOT / "recipes").glob("*.toml"))])
@@ -72,7 +78,7 @@ def test_command_lines_parse(page):
         assert name in VERBS, line
         given = VERBS[name].make_context(name, words).params  # raises where an option or value is unknown
         if name == "train" and given["resume"] is None:
-            recipe = given["recipe"]
+            recipe = given["recipe"] or DEFAULT_RECIPE
             assert recipe in built_in() or recipe.endswith(".toml"), f"{line}: no recipe '{recipe}'"
             Recipe.read(recipe if recipe in built_in() else "jd2018").replace(given["assign"] or [])
 
@@ -80,7 +86,7 @@ def test_command_lines_parse(page):
 @named(PAGES)
 def test_options_in_the_text_exist(page):
     outside = re.sub(r"^```.*?^```", "", text(page), flags=re.MULTILINE | re.DOTALL)
-    others = {"--version", "--install-completion"}
+    others = {"--version", "--install-completion", "--verbose", "--debug"}
     for code in re.findall(r"`([^`\n]+)`", outside):
         if not code.startswith(("modiste", "-")):
             continue
@@ -146,6 +152,12 @@ def test_the_readme_begins_with_what_to_type():
     assert "make test" in readme
 
 
+def test_the_table_of_slow_tests_names_their_files():
+    table = text(ROOT / "CONTRIBUTING.md").partition("## What runs where")[2].partition("\n## ")[0]
+    slow = {str(path.relative_to(ROOT)) for path in ROOT.glob("tests/*/test_*.py") if "mark.slow" in text(path)}
+    assert set(re.findall(r"`(tests/[\w/.]*)`", table)) == slow
+
+
 def test_make_targets_in_documents_exist():
     targets = set(re.findall(r"^([a-z]+):", text(ROOT / "Makefile"), re.MULTILINE))
     for page in PAGES:
@@ -156,8 +168,7 @@ def test_make_targets_in_documents_exist():
 def test_the_design_has_a_row_for_each_package_that_says_what_its_docstring_says():
     table = text(ROOT / "docs" / "design.md").partition("Lowest first:")[2].partition("## ")[0]
     rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", table, re.MULTILINE))
-    tests = text(ROOT / "tests" / "test_imports.py")
-    assert list(rows) == ast.literal_eval(re.search(r"^PACKAGES = (\[.*?\])", tests, re.MULTILINE | re.DOTALL)[1])[1:]
+    assert list(rows) == packages()
     for name, row in rows.items():
         file = ROOT / "src" / "modiste" / name / "__init__.py"
         if file.is_file():
@@ -166,8 +177,33 @@ def test_the_design_has_a_row_for_each_package_that_says_what_its_docstring_says
             assert row.split(" | ") == [line.rstrip(".") for line in said]
 
 
+def test_the_picture_of_the_house_has_a_room_for_each_package_in_order():
+    picture = text(ROOT / "docs" / "images" / "house.svg")
+    floors = {}  # height on the page -> rooms from left to right
+    for x, y, name in re.findall(r'class="name" x="(\d+)[\d.]*" y="(\d+)">(\w+)<', picture):
+        floors.setdefault(-int(y), []).append((int(x), name))
+    assert [name for _, rooms in sorted(floors.items()) for _, name in sorted(rooms)] == packages()
+
+
+def test_thirty_questions_are_answered_by_the_package_names():
+    rows = re.findall(r"^\| .*\? \| (.*) \| `(.*)` \| `(.*)` \|$", text(ROOT / "docs" / "where-is-it.md"), re.MULTILINE)
+    assert len(rows) == 30
+    for package, file, name in rows:
+        path = ROOT / file
+        assert path.parent == ROOT / "src" / "modiste" / package.strip("`").replace("(root)", "")
+        defined = [getattr(node, "name", None) for node in ast.parse(text(path)).body]
+        assert name in defined, f"{file} has no {name}"
+    full = {name for name in packages() if (ROOT / "src" / "modiste" / name).is_dir()}
+    assert {package.strip("`") for package, _, _ in rows} == {"(root)", *full}
+
+
+def test_the_site_has_every_page_once():
+    listed = re.findall(r"^ +- [\w ,]+\??: (\S+\.md)$", text(ROOT / "mkdocs.yml"), re.MULTILINE)
+    assert sorted(listed) == sorted(str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md"))
+
+
 def test_the_recipe_page_has_every_key_with_its_type_and_default():
-    page = text(ROOT / "docs" / "recipes.md")
+    page = text(ROOT / "docs" / "reference" / "recipes.md")
     top = {name: field for name, field in Recipe.model_fields.items() if name in ("name", "seed")}
     sections = {"At the top": top, "`[[stages]]`": Stage.model_fields}
     for name, field in Recipe.model_fields.items():

@@ -3,13 +3,14 @@
 import errno
 import os
 import stat
+import time
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from modiste.errors import StorageError
-from modiste.files import remove_unfinished, replacing, write_text
+from modiste.errors import RunError, StorageError
+from modiste.files import new_folder, remove_unfinished, replacing, write_text
 
 FULL = "Expected {} to be written, but got 'No space left on device'. Try freeing space or another folder."
 
@@ -44,7 +45,7 @@ def test_an_error_leaves_the_old_file_and_nothing_else(error, tmp_path):
     assert names(tmp_path) == ["a.json"]
 
 
-@pytest.mark.parametrize("fails", ["tempfile.mkstemp", "os.fsync", "pathlib.Path.replace", "pathlib.Path.write_text"])
+@pytest.mark.parametrize("fails", ["pathlib.Path.touch", "os.fsync", "pathlib.Path.replace", "pathlib.Path.write_text"])
 def test_a_full_disk_at_any_step_is_one_sentence(fails, tmp_path, monkeypatch):
     path = tmp_path / "a.json"
     write_text(path, "old\n")
@@ -71,7 +72,7 @@ def test_permissions_are_those_of_any_new_file(umask, mode, tmp_path):
     before = os.umask(umask)
     try:
         write_text(tmp_path / "a", "text")
-        assert os.umask(umask) == umask  # reading it changed nothing
+        assert os.umask(umask) == umask
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == mode
@@ -111,3 +112,51 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
     assert len(names(tmp_path)) == 4
     remove_unfinished(tmp_path)
     assert names(tmp_path) == sorted(kept)
+
+
+def test_the_umask_of_the_process_is_never_changed(tmp_path, monkeypatch):
+    """Another thread makes a file whenever the umask has been set: it must have the mode that its user wants."""
+    umask, seen = os.umask, []
+
+    def set_and_look(mask: int) -> int:
+        before = umask(mask)
+        os.close(os.open(tmp_path / f"other{len(seen)}", os.O_CREAT | os.O_WRONLY, 0o666))
+        seen.append(stat.S_IMODE((tmp_path / f"other{len(seen)}").stat().st_mode))
+        return before
+
+    before = umask(0o077)
+    try:
+        monkeypatch.setattr(os, "umask", set_and_look)
+        write_text(tmp_path / "a", "text")
+        with new_folder(tmp_path / "run", "another -o") as temporary:
+            write_text(temporary / "a", "text")
+    finally:
+        umask(before)
+    assert set(seen) <= {0o600}
+    assert [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("a", "run", "run/a")] == [0o600, 0o700, 0o600]
+
+
+def test_two_who_make_one_folder_at_once_don_t_touch_each_other_s_work(tmp_path):
+    folder = tmp_path / "run"
+    first, second = new_folder(folder, "another -o"), new_folder(folder, "another -o")
+    ours = first.__enter__()
+    (ours / "recipe.toml").write_text("first")
+    theirs = second.__enter__()
+    (theirs / "recipe.toml").write_text("second")
+    first.__exit__(None, None, None)
+    with pytest.raises(RunError, match=r"run to be a new folder, but got one that exists\. Try another -o\."):
+        second.__exit__(None, None, None)
+    assert (folder / "recipe.toml").read_text() == "first"
+    assert names(tmp_path) == ["run"]
+
+
+def test_an_empty_folder_is_filled_and_what_was_killed_long_ago_is_removed(tmp_path):
+    long_ago = time.time() - 2 * 86400
+    for name in (".run.new-old", ".run.new-young", ".other.new-old", "run"):
+        (tmp_path / name).mkdir()
+        if name.endswith("old"):
+            os.utime(tmp_path / name, (long_ago, long_ago))
+    with new_folder(tmp_path / "run", "another -o") as temporary:
+        (temporary / "a").touch()
+    assert names(tmp_path) == [".other.new-old", ".run.new-young", "run"]
+    assert names(tmp_path / "run") == ["a"]

@@ -92,9 +92,9 @@ def test_toml_and_json_say_the_same(tmp_path):
         ('{"name": "x", "groups": []}', "to have labels, but got none"),
         ('{"name": "x", "groups": [{"name": "g", "labels": ["a", "a"]}]}', "unique words, but got 'a' twice"),
         ('{"name": "x", "groups": [{"name": "g", "labels": [""]}]}', "unique words, but got an empty id"),
-        ('{"name": "x", "groups": [{"name": "g", "labels": [3]}]}', "the layout in docs/labels.md"),
+        ('{"name": "x", "groups": [{"name": "g", "labels": [3]}]}', "the layout in docs/reference/labels.md"),
         ('{"name": ', "a TOML or JSON label set"),
-        ("[]", "the layout in docs/labels.md"),
+        ("[]", "the layout in docs/reference/labels.md"),
     ],
 )
 def test_malformed_files_are_refused(tmp_path, text, words):

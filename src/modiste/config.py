@@ -17,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from modiste.errors import RecipeError
 from modiste.files import StrPath
 
+DEFAULT_RECIPE = "quick"  # of every command that trains
 DEFAULT_VIEWS = 2  # of each photo where features are kept; as good as fresh ones: benchmarks/README.md
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -31,7 +32,7 @@ class Frozen(BaseModel):
 
 
 class DataConfig(Frozen):
-    """How to read a manifest; what is None is found by the rules in docs/manifest.md."""
+    """How to read a manifest; what is None is found by the rules in docs/reference/manifest.md."""
 
     label_set: PathText | None = None  # "jd2018" or a TOML/JSON file; else made from the columns
     label_columns: tuple[str, ...] | None = None
@@ -65,7 +66,7 @@ class AugmentConfig(Frozen):
     crop_ratio: tuple[Positive, Positive] = (3 / 4, 4 / 3)  # and width / height
     color: Fraction = 0.0  # brightness, contrast, saturation: factors in 1 +- this
     mixup: Annotated[float, Field(ge=0)] = 0.0  # alpha of the Beta distribution
-    views: Annotated[int, Field(ge=1)] | None = None  # of each photo where layers are locked; see docs/cache.md
+    views: Annotated[int, Field(ge=1)] | None = None  # where layers are locked: docs/reference/cache.md
 
 
 class ModelConfig(Frozen):
@@ -109,7 +110,7 @@ class TrainConfig(Frozen):
     batch_size: Annotated[int, Field(ge=1)] = 96  # global: over all devices together
     precision: Literal["32-true", "16-mixed", "bf16-mixed", "bf16-true"] = "32-true"
     average: Annotated[float, Field(ge=0, lt=1)] = 0.0  # decay of the moving average of weights that is kept
-    workers: Annotated[int, Field(ge=0)] = 1  # processes a device that decode and augment
+    workers: Annotated[int, Field(ge=0)] | None = None  # processes a device that decode; None: by the cores
     checkpoint_seconds: Positive = 60.0  # how much work a kill can cost
     cache: Literal["auto", "pixels", "off"] = "auto"  # what is computed once: locked layers, decoded photos
 
@@ -266,7 +267,7 @@ def _recipe_error(source: str, error: ValidationError) -> RecipeError:
         return RecipeError.expected(f"'{key}' in {source}", "nothing", "adding it")
     got = f"{first['input']!r} ({first['msg']})" if key else first["msg"].removeprefix("Value error, ")
     want = f"'{key}' in {source} to be valid" if key else f"{source} to be valid"
-    return RecipeError.expected(want, got, "a value from docs/recipes.md")
+    return RecipeError.expected(want, got, "a value from docs/reference/recipes.md")
 
 
 def _keys(loc: tuple[int | str, ...]) -> list[str]:

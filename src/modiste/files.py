@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
-import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from modiste.errors import RunError, StorageError
@@ -14,6 +15,7 @@ from modiste.errors import RunError, StorageError
 StrPath = str | os.PathLike[str]  # what the public functions take for a path
 
 WRITING = ".writing-"  # begins the name of what is not complete
+_STALE = 86400  # seconds: no folder is being made for so long
 
 
 @contextmanager
@@ -34,17 +36,15 @@ def replacing(path: StrPath, *unwritable: type[Exception]) -> Iterator[Path]:
     if path.exists() and not path.is_file():  # a rename would replace a device such as /dev/stdout
         got = "a folder" if path.is_dir() else "a device"
         raise StorageError.expected(f"{path} to be a file", got, "another path")
+    temporary = path.with_name(f"{WRITING}{path.stem[:100]}.{_unique()}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f"{WRITING}{path.stem[:100]}.", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
+        temporary.touch(exist_ok=False)  # with the mode of any new file: the system itself applies the umask
     except OSError as error:
         raise not_written(path, error) from error
-    temporary = Path(name)
     failures: tuple[type[Exception], ...] = (OSError, *unwritable)
     try:
         yield temporary
-        temporary.chmod(0o666 & ~_umask())  # mkstemp made it private
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())  # else a power cut may leave an empty file under the final name
         temporary.replace(path)
@@ -87,18 +87,41 @@ def new_folder(folder: Path, fix: str) -> Iterator[Path]:
         StorageError: it can't be written.
     """
     refuse_existing(folder, fix)
-    temporary = folder.with_name(f".{folder.name}.new")
-    shutil.rmtree(temporary, ignore_errors=True)  # a killed attempt's
+    _remove_stale(folder)
+    temporary = folder.with_name(f"{_unfinished(folder)}{_unique()}")
     try:
         temporary.mkdir(parents=True)
         yield temporary
+        refuse_existing(folder, fix)  # another process may have made it meanwhile
         if folder.is_dir():
             folder.rmdir()
         temporary.rename(folder)
     except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST) and folder.exists():  # made since the line above
+            raise RunError.expected(f"{folder} to be a new folder", "one that exists", fix) from error
         raise StorageError.expected(f"{folder} to be made", f"'{error.strerror}'", "another -o") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _unfinished(folder: Path) -> str:
+    """How the name of a folder begins that is not complete."""
+    return f".{folder.name}.new-"
+
+
+def _remove_stale(folder: Path) -> None:
+    """Remove what processes that were killed long ago were making; another process's is younger."""
+    if not folder.parent.is_dir():
+        return
+    for old in folder.parent.iterdir():
+        if old.name.startswith(_unfinished(folder)):
+            with suppress(FileNotFoundError):  # the other process has just finished it
+                if time.time() - old.stat().st_mtime > _STALE:
+                    shutil.rmtree(old, ignore_errors=True)
+
+
+def _unique() -> str:
+    return os.urandom(6).hex()
 
 
 @contextmanager
@@ -149,9 +172,3 @@ def not_written(path: Path, error: Exception) -> StorageError:
     """The error that says why `path` could not be written."""
     why = getattr(error, "strerror", None) or str(error)
     return StorageError.expected(f"{path} to be written", f"'{why}'", "freeing space or another folder")
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current

@@ -180,7 +180,7 @@ class LabelSet:
             raise LabelError.expected(
                 f"{source} to have 'name' and 'groups' of 'name', 'exclusive', 'labels'",
                 f"{type(error).__name__}: {error}",
-                "the layout in docs/labels.md",
+                "the layout in docs/reference/labels.md",
             ) from error
 
     def write(self, path: StrPath) -> None:
@@ -202,7 +202,7 @@ class LabelSet:
             data = tomllib.loads(text) if path.suffix.lower() == ".toml" else json.loads(text)
         except (OSError, ValueError) as error:
             raise LabelError.expected(
-                f"'{path}' to be 'jd2018' or a TOML or JSON label set", error, "a file laid out as in docs/labels.md"
+                f"'{path}' to be 'jd2018' or a TOML or JSON label set", error, "the layout in docs/reference/labels.md"
             ) from error
         return cls.from_dict(data, str(path))
 

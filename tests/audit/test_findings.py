@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from html_page import Page
 from PIL import Image
 
-from modiste.audit.findings import Contradiction, audit, findings_to_dict
+from modiste.audit.findings import Cluster, Contradiction, _badness, audit, differing, findings_to_dict
 from modiste.audit.label_stats import associate, interval_width
 from modiste.audit.near_duplicates import find_near_duplicates
 from modiste.audit.page import summary_lines, write_check_page
@@ -99,6 +100,11 @@ def test_every_fault_is_found_and_nothing_else(found):
     json.dumps(findings_to_dict(manifest, findings), allow_nan=False)
 
 
+def test_unknown_beside_yes_or_no_is_no_conflict():
+    targets = np.array([[1, 0, -1, 1, 0], [-1, -1, -1, 0, 0]], np.int8)
+    assert differing(targets).tolist() == differing(targets[::-1]).tolist() == [3]
+
+
 def test_labels_are_counted_and_associated_as_by_hand(found):
     manifest, findings = found
     casual = findings.labels[1]
@@ -158,12 +164,32 @@ def test_a_repair_leaves_out_what_it_says_and_reads_strictly(found, tmp_path):
     assert contents(manifest.root) == before
 
 
+def test_copies_of_no_split_or_in_folds_stay(found):
+    manifest, findings = found
+    near = [cluster for cluster in findings.clusters if cluster.kind != "exact"]
+    for splits in (["test", ""] * 7, [""] * 14):
+        changed = manifest.with_column("split", splits).with_column("fold", list(range(14)))
+        left_out = repair(changed, replace(findings, clusters=near, repeated=[])).left_out
+        assert not [row.photo for row in left_out if "duplicate" in row.reason]
+
+
+def test_copies_with_other_labels_come_first():
+    def of(kind, *conflicts):
+        return Cluster(kind, (0, 1), ("test", "train"), conflicts)
+
+    plain, other = of("exact"), of("near", "sports")
+    assert sorted([plain, other], key=_badness) == [other, plain]
+
+
 def test_a_repaired_manifest_has_nothing_left_to_repair(found, tmp_path):
     manifest, findings = found
     fixed = repair(manifest, findings).manifest
     paths = [fixed.photo(k) for k in range(len(fixed))]
     prints = make_thumbnails(paths, tmp_path / "kept", workers=2)
-    again = audit(fixed, prints, find_near_duplicates(prints, paths, tmp_path / "kept", workers=2))
+    alike = find_near_duplicates(prints, paths, tmp_path / "kept", workers=2)
+    again = audit(fixed, prints, alike)
+    sizes = {side: list(audit(fixed, prints, alike, min_side=side).tiny.values()) for side in (150, 151)}
+    assert sizes == {150: [], 151: [(700, 150)]}
     lines = {line.name: line.count for line in summary_lines(fixed, again)}
     assert {name for name, count in lines.items() if count} == {"odd shape", "torn groups", "rare labels"}
     assert repair(fixed, again).left_out == []

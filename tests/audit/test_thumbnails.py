@@ -70,9 +70,9 @@ def test_size_spread_and_thumbnail_are_those_of_the_photo(tmp_path):
     assert made.spreads[1] > 240
     assert list(made.errors) == [2]
     assert "unknown format" in made.errors[2]
-    np.testing.assert_allclose(made.thumbnails[1, :15].mean(axis=(0, 1)), (254, 0, 0), atol=3)
-    np.testing.assert_allclose(made.thumbnails[1, 17:], 0, atol=3)
-    assert made.thumbnails.shape == (5, SIDE, SIDE, 3)
+    np.testing.assert_allclose(made.pixels[1, :15].mean(axis=(0, 1)), (254, 0, 0), atol=3)
+    np.testing.assert_allclose(made.pixels[1, 17:], 0, atol=3)
+    assert made.pixels.shape == (5, SIDE, SIDE, 3)
 
 
 def test_only_what_has_changed_is_decoded_again(noise, tmp_path, monkeypatch):
@@ -80,7 +80,7 @@ def test_only_what_has_changed_is_decoded_again(noise, tmp_path, monkeypatch):
     again = decoded(monkeypatch)
     second = make_thumbnails(noise, tmp_path / "kept", workers=2)
     assert again == []
-    np.testing.assert_array_equal(first.thumbnails, second.thumbnails)
+    np.testing.assert_array_equal(first.pixels, second.pixels)
     np.testing.assert_array_equal(first.spreads, second.spreads)
     Image.new("RGB", (50, 40), (9, 9, 9)).save(noise[3])
     os.utime(noise[5], (1, 1))
@@ -122,7 +122,7 @@ def test_a_killed_check_goes_on_where_it_stopped(noise, tmp_path, monkeypatch):
     resumed = make_thumbnails(noise, kept, workers=2)
     assert 0 < len(todo) <= 60 - done
     whole = make_thumbnails(noise, tmp_path / "other", workers=2)
-    np.testing.assert_array_equal(resumed.thumbnails, whole.thumbnails)
+    np.testing.assert_array_equal(resumed.pixels, whole.pixels)
 
 
 def test_what_is_done_is_kept_when_something_else_fails(noise, tmp_path, monkeypatch):

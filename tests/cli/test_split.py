@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from PIL import Image
+from PIL import Image, ImageOps
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -100,12 +100,12 @@ def test_lists_without_photos_are_checked_for_their_labels(modiste, shared):
     [
         (("check", "gone.csv"), "to exist"),
         (("check", "good.csv", "-o", "good.csv"), "to be a folder"),
-        (("check", "good.csv", "--fix", "good.csv"), "one that exists"),
+        (("check", "good.csv", "--fix", "good.csv"), "one that this command reads"),
         (("check", "good.csv", "--fix", "clean.jpg"), "clean.jpg"),
         (("check", "good.csv", "--labels", "nothing"), "column 'nothing'"),
         (("check", "good.csv", "--fix", "none.csv"), "to be left"),
         (("split", "gone.csv", "-o", "new.csv"), "to exist"),
-        (("split", "good.csv", "-o", "good.csv"), "one that exists"),
+        (("split", "good.csv", "-o", "good.csv"), "one that this command reads"),
         (("split", "good.csv", "-o", "new.txt"), "new.txt"),
         (("split", "good.csv", "-o", "new.csv", "--folds", 1), "at least 2 folds"),
         (("split", "good.csv", "-o", "new.csv", "--folds", 3, "--val", 0.2), "--folds"),
@@ -158,6 +158,23 @@ def test_split_keeps_copies_and_groups_together_and_says_how_even_it_is(modiste,
     assert Path("same.csv").read_text() == Path("split.csv").read_text()
     assert "train" in modiste("split", "photos.csv", "-o", "other.csv", "--no-near-duplicates")[1]
     assert "like " not in Path("other.csv").read_text()
+
+
+def test_split_keeps_mirrored_copies_together(modiste):
+    generator = np.random.default_rng(0)
+    for k in range(15):
+        coarse = Image.fromarray(generator.integers(0, 256, (9, 7, 3), np.uint8))
+        photo = coarse.resize((120, 150), Image.Resampling.BICUBIC)
+        photo.save(f"{k}.png")
+        ImageOps.mirror(photo).save(f"{k}-mirrored.png")
+    lines = [f"{k}{copy}.png,{k % 2}\n" for k in range(15) for copy in ("", "-mirrored")]
+    Path("photos.csv").write_text("image,red\n" + "".join(lines))
+    code, out, err = modiste("split", "photos.csv", "-o", "split.csv", "--val", 0.3, "--test", 0.3, "--json")
+    assert code == 0, err
+    assert json.loads(out)["kept_together"] == 15
+    part = Manifest.read("split.csv").frame["split"].to_list()
+    assert part[::2] == part[1::2]
+    assert set(part) == {"train", "val", "test"}
 
 
 def test_split_makes_splits_anew_and_folds_leave_test_photos_out(modiste):

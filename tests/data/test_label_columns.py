@@ -47,6 +47,18 @@ def test_category_columns_are_exclusive_groups_and_blank_is_unknown(tmp_path):
     assert "colour" in alone.frame.columns
 
 
+def test_an_id_wins_over_the_name_of_another_label(tmp_path):
+    labels = LabelSet("odd", (Group("g", (Label("a", {"en": "b"}), Label("b", {"en": "c"}), Label("d", {"en": "c"}))),))
+    manifest = read(tmp_path, "image,labels\nx,b\ny,c\nz,a\n", labels=labels)
+    np.testing.assert_array_equal(manifest.targets, [[0, 1, 0], [0, 1, 0], [1, 0, 0]])
+
+
+def test_columns_of_one_group_do_not_take_back_what_another_says(tmp_path):
+    text = "image,labels,tags\nx,casual,sports\ny,street,casual\nz,,street\n"
+    manifest = read(tmp_path, text, labels=STYLES, label_columns=("labels", "tags"))
+    np.testing.assert_array_equal(manifest.targets[:, 2:], [[1, 1, 0], [1, 0, 1], [0, 0, 1]])
+
+
 @pytest.mark.parametrize(
     ("column", "cells", "delimiter"),
     [

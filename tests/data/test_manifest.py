@@ -30,6 +30,12 @@ def assert_equal(one, other):
     assert one.root.resolve() == other.root.resolve()
 
 
+def test_prevalence_is_of_the_known_photos(tmp_path):
+    manifest = read(tmp_path, "image,red,blue\na,1,\nb,0,\nc,,\nd,0,0\n")
+    np.testing.assert_allclose(manifest.prevalence, [1 / 3, 0])
+    np.testing.assert_allclose(manifest.select(np.arange(3)).prevalence, [1 / 2, np.nan])
+
+
 # What is read
 
 

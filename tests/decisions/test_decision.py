@@ -2,6 +2,8 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from modiste.config import DecideConfig
 from modiste.decisions.calibration import Calibration, fit_label
@@ -52,7 +54,7 @@ def test_a_written_decision_reads_back_and_decides_the_same(decision, tmp_path):
 def test_the_order_is_calibration_then_mix_then_thresholds(decision):
     raw = simulated(2, 200)[1]
     said = decision.apply(raw, LABELS)
-    probs = adjust(decision.calibration.apply(raw), *decision.mix, LABELS)
+    probs = adjust(decision.calibration.apply(raw), *decision.label_shift, LABELS)
     np.testing.assert_array_equal(said.probs, probs)
     np.testing.assert_array_equal(said.decisions, probs > decision.thresholds.values)
 
@@ -70,6 +72,56 @@ def test_how_many_labels_are_said_travels(policy, tmp_path):
     Decision(Policy.parse(policy), thresholds, Calibration.none(3)).write(tmp_path / "d.json", LABELS)
     said = Decision.read(tmp_path / "d.json", LABELS).apply(simulated(4, 50)[1], LABELS).decisions
     assert set(said.sum(axis=1)) == {2 if policy == "top:2" else 1}
+
+
+def test_a_file_in_another_order_decides_the_same(decision, tmp_path):
+    """Thresholds, calibration and label shift belong to ids, wherever these stand in the file."""
+    path = tmp_path / "decision.json"
+    decision.write(path, LABELS)
+    content = json.loads(path.read_text(encoding="utf-8"))
+
+    def turned(value):
+        return {key: turned(value[key]) for key in reversed(value)} if isinstance(value, dict) else value
+
+    path.write_text(json.dumps(turned(content)), encoding="utf-8")
+    assert list(json.loads(path.read_text(encoding="utf-8"))["thresholds"]) == list(reversed(LABELS.ids))
+    back = Decision.read(path, LABELS)
+    assert back.key == decision.key
+    raw = simulated(1, 200)[1]
+    for one, other in zip(decision.apply(raw, LABELS), back.apply(raw, LABELS), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_label_shift_stands_under_the_key_that_earlier_files_have(decision):
+    content = decision.to_dict(LABELS)
+    assert set(content["mix"]) == {"tuned", "here"}
+    back = Decision.from_dict(json.loads(json.dumps(content)), LABELS, "decision.json")
+    np.testing.assert_array_equal(back.label_shift, decision.label_shift)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda d: d["thresholds"].update(dress=0.33333),
+        lambda d: d.update(policy="fbeta:2+never-empty"),
+        lambda d: d.update(calibration=None),
+        lambda d: d["mix"]["here"].update(shirt=0.21),
+        lambda d: d.update(mix=None),
+    ],
+)
+def test_the_key_tells_decisions_apart_and_not_where_they_were_tuned(decision, change):
+    content = json.loads(json.dumps(decision.to_dict(LABELS)))
+    assert Decision.from_dict({**content, "provenance": {}}, LABELS, "decision.json").key == decision.key
+    change(content)
+    assert Decision.from_dict(content, LABELS, "decision.json").key != decision.key
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(0, 1, width=32), min_size=3, max_size=3), st.floats(0, 1))
+def test_every_digit_of_a_decision_reads_back(values, fixed):
+    made = Decision(Policy("fixed", fixed), Thresholds(np.array(values), "by hand"), Calibration.none(3))
+    back = Decision.from_dict(json.loads(json.dumps(made.to_dict(LABELS))), LABELS, "decision.json")
+    assert (back.policy, back.key, back.thresholds_key) == (made.policy, made.key, made.thresholds_key)
 
 
 @pytest.mark.parametrize(

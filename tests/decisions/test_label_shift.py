@@ -196,3 +196,10 @@ def test_an_exclusive_group_is_adjusted_as_one_problem_of_many_classes():
     expected = probs * new / old
     np.testing.assert_allclose(said, expected / expected.sum(axis=1, keepdims=True), atol=1e-6)
     assert (said.argmax(axis=1) == true).mean() > (probs.argmax(axis=1) == true).mean()
+
+
+def test_an_adjusted_exclusive_group_keeps_its_sum():
+    probs = np.array([[0.2, 0.1, 0.1], [0.5, 0.3, 0.1]], np.float32)
+    said = adjust(probs, np.array([0.2, 0.3, 0.5]), np.array([0.6, 0.3, 0.1]), GROUP)
+    np.testing.assert_allclose(said.sum(axis=1), probs.sum(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(said[:, 0] / said[:, 2], 15 * probs[:, 0] / probs[:, 2], rtol=1e-6)

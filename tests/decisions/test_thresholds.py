@@ -42,6 +42,15 @@ def test_of_an_exclusive_group_exactly_the_most_probable_is_said():
     assert tie.tolist() == [[0, 1, 0, 0, 0]]
 
 
+def test_thresholds_do_not_choose_inside_an_exclusive_group():
+    garment = Group("garment", tuple(map(Label, ("dress", "shirt", "skirt"))), exclusive=True)
+    labels = LabelSet("fashion", (Group("style", (Label("casual"),)), garment))
+    probs = np.array([[0.9, 0.6, 0.3, 0.1], [0.1, 0.2, 0.7, 0.6]], np.float32)
+    for values in ([0.5, 0.95, 0.05, 0.5], [0.5, 0.0, 1.0, 0.0]):
+        decisions = Thresholds(np.array(values), "by hand").apply(probs, labels)
+        assert decisions.tolist() == [[1, 1, 0, 0], [0, 0, 1, 0]]
+
+
 def test_fixed():
     thresholds = Thresholds.fixed(0.5, 3)
     assert thresholds.source == "fixed 0.5"

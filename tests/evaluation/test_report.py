@@ -24,7 +24,7 @@ from modiste.metrics.bootstrap import intervals, replicate
 from modiste.metrics.operating_points import operating_curve
 from modiste.metrics.scores import score
 from modiste.metrics.weighted import flat_scores
-from modiste.pages.plots import _CJK, Result, drawable, plot_history, save_plot, small_multiples
+from modiste.pages.plots import _CJK, ScoredPhotos, drawable, plot_history, save_plot, small_multiples
 from modiste.prediction import Decided, MapCells, NetworkOutput
 
 EVIL = "<script>alert(1)</script>"
@@ -64,7 +64,7 @@ class Case:
             scores=self.scores,
             targets=self.targets,
             raw=self.probs,
-            said=Decided(self.probs, self.decisions),
+            decided=Decided(self.probs, self.decisions),
             label_set=self.labels,
             photos=self.photos,
             decision=self.decision,
@@ -168,7 +168,7 @@ def test_a_photo_that_cannot_be_read_is_a_grey_box(case, page):
 
 def test_said_and_missed_under_the_worst_photo(case):
     worst = int(np.argmax([report_photos.mean_log_loss(t, p) for t, p in zip(case.targets, case.probs, strict=True)]))
-    result = Result(case.scores, case.targets, case.probs, case.decisions, case.labels)
+    result = ScoredPhotos(case.scores, case.targets, Decided(case.probs, case.decisions), case.labels)
     card = report_photos.photo_cards(result, case.photos, None)["worst"][0]
     assert card["name"] == f"photo {worst}.jpg"
     kinds = {(1, 1): "right", (1, 0): "missed", (0, 1): "wrong", (-1, 1): "unknown"}
@@ -190,7 +190,7 @@ def test_evidence_is_shown_for_what_was_said_first(case):
 
     cells = MapCells(32, (0.125, 0.375, 0.625, 0.875))
     tags = Predictor(forward, LABELS, ImageConfig(size=32, mode="crop"), case.decision, cells=cells)
-    result = Result(case.scores, case.targets, case.probs, case.decisions, case.labels)
+    result = ScoredPhotos(case.scores, case.targets, Decided(case.probs, case.decisions), case.labels)
     cards = [card for way in report_photos.photo_cards(result, case.photos, tags).values() for card in way]
     for card in cards:
         wanted = [name for kind in ("right", "wrong", "missed", "unknown") for _, name, _ in card["chips"][kind]][:3]
@@ -213,7 +213,7 @@ def test_co_errors_by_brute_force(case, page):
                 missed[names[i]] += 1
                 for j in range(4):
                     counts[names[i], names[j]] += int(target[j] == 0 and said[j])
-    result = Result(case.scores, case.targets, case.probs, case.decisions, case.labels)
+    result = ScoredPhotos(case.scores, case.targets, Decided(case.probs, case.decisions), case.labels)
     rows = report._pairs(result)[""]
     assert rows
     assert {(true, said): photos for true, said, photos, _ in rows} == {k: v for k, v in counts.items() if v}

@@ -66,7 +66,7 @@ def test_what_is_tuned_is_applied_alike_by_tag_and_evaluate(tuned):
     part = run.manifest().part("test")
     evaluation = evaluate(tuned, "test")
     said = list(load(tuned).stream(part.photo(k) for k in range(len(part))))
-    np.testing.assert_allclose(evaluation.probs, [one.probs for one in said], atol=1e-6)
+    np.testing.assert_allclose(evaluation.probs, [one.prob_array for one in said], atol=1e-6)
     for one, decisions in zip(said, evaluation.decisions, strict=True):
         assert one.labels == tuple(label for label, yes in zip(JD.ids, decisions, strict=True) if yes)
     by_hand = run.decision.apply(evaluation.raw, JD)
@@ -78,7 +78,7 @@ def test_what_is_tuned_is_applied_alike_by_tag_and_evaluate(tuned):
 def test_the_papers_rule_comes_back(trained, tuned, photos):
     for photo in photos[:3]:
         before, back = load(trained).predict(photo), load(tuned, thresholds="fixed:0.5").predict(photo)
-        np.testing.assert_array_equal(before.probs, back.probs)
+        assert before.probs == back.probs
         assert before.labels == back.labels
 
 
@@ -129,9 +129,9 @@ def test_a_catalogue_of_another_mix_is_corrected_for(run, drawn):
     plain = tune(run, policy="fbeta:1", calibration="platt", split="train")
     made = tune(run, policy="fbeta:1", calibration="platt", split="train", catalogue=photos)
     assert made.in_sample.macro.f1 == plain.in_sample.macro.f1  # what to expect is told without the correction
-    assert made.decision.mix is not None and made.decision.provenance["catalogue"] == 60
+    assert made.decision.label_shift is not None and made.decision.provenance["catalogue"] == 60
     read = Run.read(run).decision
-    np.testing.assert_allclose(read.mix.here, made.decision.mix.here)
+    np.testing.assert_allclose(read.label_shift.here, made.decision.label_shift.here)
     assert evaluate(run, "train").cross_fitted
     before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
     with pytest.raises(UsageError, match="at least 50 photos of the catalogue"):
@@ -153,7 +153,7 @@ def test_photos_that_were_tuned_on_are_known_however_they_are_named(tuned, drawn
     assert evaluate(tuned, "train", manifest=table).cross_fitted
     whole = evaluate(tuned, "all", manifest=table)
     assert not whole.cross_fitted
-    assert whole.notes == ("167 of these photos were tuned on: what is said of them flatters.",)
+    assert whole.notes == ("167 of these photos were used for tuning, so these scores are too high.",)
     assert evaluate(tuned, "test").notes == ()
 
 
@@ -181,6 +181,15 @@ def test_a_resumed_run_with_other_weights_is_tuned_again(run):
     state["head.bias"] += 1
     save_file(state, run / "model.safetensors", {"labels": json.dumps(JD.ids)})
     assert needs_tuning(Run.read(run))
+
+
+def test_a_policy_of_many_digits_is_tuned_once(trained, tmp_path):
+    run = shutil.copytree(trained, tmp_path / "run")
+    recipe = (run / "recipe.toml").read_text()
+    (run / "recipe.toml").write_text(recipe.replace('policy = "fixed:0.5"', 'policy = "fixed:0.12345678"'))
+    assert needs_tuning(Run.read(run))
+    tune(run)
+    assert not needs_tuning(Run.read(run))
 
 
 def test_members_of_a_blend_keep_their_own_views(trained, tmp_path, photos):
@@ -221,7 +230,7 @@ def test_a_blend_is_a_model_like_any_other(both, trained, photos, tmp_path):
     said = list(load(both).stream([photos[0], tmp_path / "missing.jpg", photos[1]]))
     assert [one.error is None for one in said] == [True, False, True]
     members = [load(member.folder).predict(photos[0]).prob_array for member in opened.members]
-    np.testing.assert_allclose(said[0].probs, opened.blend.apply(np.stack(members)[:, None])[0], atol=1e-6)
+    np.testing.assert_allclose(said[0].prob_array, opened.blend.apply(np.stack(members)[:, None])[0], atol=1e-6)
     assert evaluate(both, "test").scores.photos == 49
     tune(both, policy="fbeta:2", split="train")
     assert open_run(both).decision.provenance["count"] == 167
@@ -294,7 +303,7 @@ def test_an_ensemble_of_tuned_models_has_no_thresholds(trained, tuned, photos):
         load([trained, tuned])
     said = load([trained, tuned], thresholds="fixed:0.5").predict(photos[0])
     members = [load(one, thresholds="fixed:0.5").predict(photos[0]).prob_array for one in (trained, tuned)]
-    np.testing.assert_allclose(said.probs, np.mean(members, axis=0), atol=1e-6)
+    np.testing.assert_allclose(said.prob_array, np.mean(members, axis=0), atol=1e-6)
 
 
 def test_a_model_beside_another_on_the_same_photos(trained, both):

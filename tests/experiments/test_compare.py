@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 import modiste as public
 from modiste.cli import app
-from modiste.cli.progress import TerminalMonitor
 from modiste.config import Recipe
 from modiste.data.manifest import Manifest
 from modiste.errors import RecipeError, RunError, UsageError
@@ -173,8 +173,11 @@ def kill_at(monkeypatch):
     return at
 
 
-def test_killed_at_any_file_and_resumed_ends_with_the_same_table(compared, settings, kill_at, monkeypatch, tmp_path):
-    folder, moments = tmp_path / "table", np.random.default_rng().integers(8, 30, 2)  # there are more than 60
+@pytest.mark.parametrize("kills", [1, pytest.param(3, marks=pytest.mark.slow)])
+def test_killed_at_any_file_and_resumed_ends_with_the_same_table(
+    kills, compared, settings, *, kill_at, monkeypatch, tmp_path, rng
+):
+    folder, moments = tmp_path / "table", rng.integers(8, 30, kills)  # there are more than 60
     arguments = [*settings, "-o", folder]
     for moment in moments:
         kill_at(moment)
@@ -187,8 +190,9 @@ def test_killed_at_any_file_and_resumed_ends_with_the_same_table(compared, setti
     assert not list(folder.rglob(".*"))
 
 
-def test_killed_hard_twice_and_resumed_ends_with_the_same_table(compared, settings, tmp_path):
-    folder, rng = tmp_path / "table", np.random.default_rng()
+@pytest.mark.slow  # the test above, with real kills
+def test_killed_hard_twice_and_resumed_ends_with_the_same_table(compared, settings, tmp_path, rng):
+    folder = tmp_path / "table"
     arguments = [sys.executable, "-m", "modiste", *map(str, settings), "-o", str(folder)]
     waits = [rng.uniform(0, 4), rng.uniform(2, 8)]
     for wait in [*waits, None]:
@@ -282,10 +286,33 @@ def test_settings_that_would_be_ignored_are_refused(option, refused, compared, *
     assert "alone" in refused("compare", drawn, "-o", tmp_path / "new", "--grid", grid, *option)
 
 
-@pytest.mark.parametrize("options", [("--backbones", "test_byobnet,resnet1888"), ("--weights", "no-such-folder")])
+UNTRAINABLE = [
+    ("--backbones", "test_byobnet,resnet1888"),
+    ("--weights", "no-such-folder"),
+    ("--set", "stages.1.unlock=99"),
+    ("--set", "decide.policy=best:9"),
+    ("--set", "decide.policy=fbeta:1"),  # 24 validation photos are too few to tune on
+    ("--accelerator", "cuda"),
+]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="cuda is no wrong accelerator here")
+@pytest.mark.parametrize("options", UNTRAINABLE)
 def test_what_can_not_be_trained_is_refused_before_anything_is_made(options, refused, drawn, one_epoch, tmp_path):
     refused("compare", drawn, "-o", tmp_path / "new", "--recipe", one_epoch, "--seeds", 1, *options)
     assert not (tmp_path / "new").exists()
+
+
+def test_the_advice_on_too_few_photos_to_tune_on_works(refused, drawn, one_epoch, tmp_path):
+    made = ("compare", drawn, "-o", tmp_path / "new", "--recipe", one_epoch, "--seeds", 1)
+    words = refused(*made, "--set", "decide.calibration=temperature")
+    assert "tune on, but got 2" in words and "decide.calibration=none" in words
+    compare.create_comparison(
+        tmp_path / "new",
+        Grid.product(str(one_epoch), [], [], changes=["decide.policy=fixed:0.5", "decide.calibration=none"]),
+        Manifest.read(drawn),
+    )
+    assert json.loads((tmp_path / "new/format.json").read_text())["format"] == 1
 
 
 def test_a_comparison_goes_on_without_the_recipe_it_began_with(drawn, one_epoch, tmp_path):
@@ -295,19 +322,6 @@ def test_a_comparison_goes_on_without_the_recipe_it_began_with(drawn, one_epoch,
     compare.create_comparison(tmp_path / "table", grid, Manifest.read(drawn))
     own.unlink()
     assert command("compare", "--resume", tmp_path / "table") == 0
-
-
-def test_what_is_computed_once_is_shown_where_nothing_is_trained():
-    """A run that was killed between its last step and its scores is only scored when the comparison goes on."""
-    monitor = TerminalMonitor()
-    monitor.caching(0, 2)
-    monitor.caching(2, 2)
-    assert not monitor.bar.live.is_started
-    monitor.start(1, 3, 0)
-    monitor.caching(2, 2)
-    assert monitor.bar.live.is_started
-    monitor.end()
-    assert not monitor.bar.live.is_started
 
 
 def test_two_processes_in_one_comparison_are_refused(drawn, one_epoch, tmp_path):

@@ -12,6 +12,7 @@ import modiste as public
 from modiste.cli import app
 from modiste.config import Recipe
 from modiste.data.manifest import Manifest
+from modiste.errors import RunError
 from modiste.experiments.cross_validation import create_folds, cross_validate
 from modiste.metrics.scores import mean_average_precision
 from modiste.runs.blend_run import BlendRun
@@ -102,7 +103,7 @@ def test_each_photo_is_scored_by_the_run_that_never_saw_it(trained_folds):
     np.testing.assert_allclose(kept, everyone[folds, np.arange(len(part))], atol=1e-3)
     others = everyone[(folds + 1) % FOLDS, np.arange(len(part))]
     assert (np.abs(kept - others).max(axis=1) > 1e-3).mean() > 0.9  # else it tells nothing
-    metrics = json.loads((trained_folds / "ensemble/metrics.json").read_text())["val"]
+    (metrics,) = json.loads((trained_folds / "ensemble/metrics.json").read_text())["evaluations"]
     assert metrics["map"] == pytest.approx(mean_average_precision(part.targets, kept, part.label_set).value)
     assert metrics["photos"] == len(part)
 
@@ -133,9 +134,11 @@ def test_the_ensemble_tags_with_the_mean_of_all(trained_folds, modiste):
     assert (code, len(json.loads(out)["photos"])) == (0, 5)
 
 
-@pytest.mark.parametrize("place", [1, 20, 35])
-def test_killed_and_resumed_ends_with_the_same_numbers(place, trained_folds, settings, *, drawn, monkeypatch, tmp_path):
-    folder, left, replace = tmp_path / "runs", [int(np.random.default_rng().integers(place, place + 10))], Path.replace
+@pytest.mark.parametrize("place", [1, 20, pytest.param(35, marks=pytest.mark.slow)])
+def test_killed_and_resumed_ends_with_the_same_numbers(
+    place, trained_folds, settings, *, drawn, monkeypatch, tmp_path, rng
+):
+    folder, left, replace = tmp_path / "runs", [int(rng.integers(place, place + 10))], Path.replace
 
     def dying(self, target):
         left[0] -= 1
@@ -160,7 +163,7 @@ def test_killed_and_resumed_ends_with_the_same_numbers(place, trained_folds, set
 
 def test_a_finished_cross_validation_trains_nothing(trained_folds, modiste):
     before = {path: path.stat().st_mtime_ns for path in trained_folds.glob("fold-*/*")}
-    scores = json.loads((trained_folds / "ensemble/metrics.json").read_text())["val"]
+    (scores,) = json.loads((trained_folds / "ensemble/metrics.json").read_text())["evaluations"]
     code, out, _ = modiste("train", "--resume", trained_folds, "--json")
     assert (code, json.loads(out)["map"]) == (0, scores["map"])
     assert {path: path.stat().st_mtime_ns for path in trained_folds.glob("fold-*/*")} == before
@@ -215,3 +218,47 @@ def test_one_fold_and_all_folds(refused, settings, monkeypatch, tmp_path):
 def test_a_folder_of_folds_names_its_ensemble(refused, trained_folds):
     for verb in (("evaluate", trained_folds), ("tag", "x.jpg", "-m", trained_folds)):
         assert "ensemble" in refused(*verb)
+
+
+def test_a_label_that_can_not_be_dealt_is_refused_before_anything_is_made(refused, settings, drawn, tmp_path):
+    """One photo has it: in the fold of that photo nothing is left to learn it from."""
+    rows = pl.read_csv(drawn, infer_schema=False)
+    once = ["1" if k == rows["split"].to_list().index("train") else "0" for k in range(len(rows))]
+    photo = pl.format(f"{drawn.parent}/{{}}", "image").alias("image")
+    path = tmp_path / "rare.csv"
+    rows.with_columns(photo, pl.Series("l13", once)).write_csv(path)
+    new = tmp_path / "new"
+    words = refused(settings[0], path, *settings[2:], "-o", new)
+    assert "none for 'ethnic'" in words and "--labels" in words
+    assert list(tmp_path.iterdir()) == [path]
+    others = [label for label in Manifest.read(drawn).label_set.ids if label != "ethnic"]
+    recipe = Recipe.read(settings[3]).replace([f"data.label_columns={others}"])
+    create_folds(new, recipe, Manifest.read(path, recipe.data), FOLDS)  # as the sentence advises
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--backbone", "resnet1888"),
+        ("--weights", "no-such-folder"),
+        ("--set", "stages.1.unlock=99"),
+        ("--set", "decide.policy=best:9"),
+        ("--accelerator", "mps"),
+    ],
+)
+def test_what_can_not_be_trained_is_refused_before_anything_is_made(options, refused, settings, tmp_path):
+    refused(*settings, "-o", tmp_path / "new", *options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_processes_in_one_cross_validation_are_refused(settings, drawn, tmp_path):
+    create_folds(tmp_path / "folds", Recipe.read(settings[3]), Manifest.read(drawn), 2)
+    assert json.loads((tmp_path / "folds/format.json").read_text())["format"] == 1
+
+    def watch(_):
+        with pytest.raises(RunError, match="by one process, but got another"):
+            cross_validate(tmp_path / "folds")
+        raise Killed
+
+    with pytest.raises(Killed):
+        cross_validate(tmp_path / "folds", watch=watch)

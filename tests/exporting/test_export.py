@@ -1,8 +1,10 @@
 """Exported files against the models that they were made from, and what is no such file."""
 
 import json
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,14 +12,14 @@ import torch
 from PIL import Image
 
 import modiste as package
-from modiste.config import ImageConfig, ModelConfig, Recipe
+from modiste.config import ImageConfig, ModelConfig
 from modiste.data.manifest import Manifest
 from modiste.decisions.blend import Blend
 from modiste.decisions.decision import Decision
 from modiste.errors import ModisteError, UsageError
 from modiste.exporting import export as exporting
 from modiste.exporting import int8
-from modiste.exporting.int8 import Cost, evenly, judges, quantize_to_int8, read_squares
+from modiste.exporting.int8 import Cost, cost_meters, evenly, quantize_to_int8, read_squares
 from modiste.exporting.quantize import Quantizer
 from modiste.inference.heatmaps import Explainer
 from modiste.inference.onnx import SEAL, Exported
@@ -31,7 +33,6 @@ from modiste.prediction import MapCells, Prediction
 from modiste.runs.blend_run import BlendRun
 from modiste.runs.load import load
 from modiste.runs.run import Run
-from modiste.training.loop import train
 
 PAPER = ("inception_resnet_v2", "inception_v4", "legacy_xception")
 
@@ -48,9 +49,9 @@ def test_a_file_says_what_its_run_says(trained, exported, photos):
     assert file.views == "flip"
     asked = run.stream(photos, heatmaps=True), file.stream(photos, heatmaps=True)
     for one, two in zip(*asked, strict=True):
-        np.testing.assert_allclose(two.probs, one.probs, atol=1e-4)
+        np.testing.assert_allclose(two.prob_array, one.prob_array, atol=1e-4)
         np.testing.assert_allclose(two.maps, one.maps, atol=1e-3)
-        assert two.labels == one.label_set
+        assert two.labels == one.labels
         assert two.label_set == one.label_set
 
 
@@ -61,15 +62,13 @@ def test_one_photo_and_many_go_through_other_sessions_to_the_same_end(exported, 
 
 
 def test_a_tuned_decision_travels_with_the_file(trained, photos, tmp_path):
-    import shutil
-
     shutil.copytree(trained, tmp_path / "run")
     package.tune(tmp_path / "run", policy="fbeta:2", calibration="platt", split="train")
     package.export(tmp_path / "run", tmp_path / "tuned.onnx")
     run, file = load(tmp_path / "run"), load(tmp_path / "tuned.onnx")
     assert file.decision.to_dict(file.label_set) == run.decision.to_dict(run.label_set)
     for one, two in zip(run.stream(photos), file.stream(photos), strict=True):
-        np.testing.assert_allclose(two.probs, one.probs, atol=1e-4)
+        np.testing.assert_allclose(two.prob_array, one.prob_array, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", [*PAPER, "mobilenetv2_100", "resnet10t", "swin_tiny_patch4_window7_224"])
@@ -95,9 +94,8 @@ def test_a_transformer_has_no_places():
 
 
 @pytest.fixture(scope="module")
-def two_runs(trained, drawn, tiny, tmp_path_factory):
-    recipe = Recipe.read(tiny).model_copy(update={"seed": 4})
-    return [Run.read(trained), train(recipe, Manifest.read(drawn), tmp_path_factory.mktemp("runs") / "other")]
+def two_runs(trained, train_once):
+    return [Run.read(trained), Run.read(train_once("other", "seed=4"))]
 
 
 RNG = np.random.default_rng(0)
@@ -108,7 +106,7 @@ BLENDS = {
 }
 
 
-@pytest.mark.parametrize("method", BLENDS)
+@pytest.mark.parametrize("method", [pytest.param("mean", marks=pytest.mark.slow), "weights", "stack"])
 def test_a_blend_becomes_one_file(method, two_runs, photos, tmp_path):
     (tmp_path / "blend").mkdir()
     BlendRun.write(tmp_path / "blend", two_runs, two_runs[0].manifest(), BLENDS[method], {})
@@ -172,11 +170,34 @@ def test_what_exists_stays_as_it_is(trained, exported, modiste):
     assert exported.read_bytes() == before
 
 
-def test_a_file_that_disagrees_is_not_kept(trained, tmp_path, monkeypatch):
-    monkeypatch.setattr(exporting, "TOLERANCE", -1.0)
-    with pytest.raises(ModisteError, match="a difference of"):
-        package.export(trained, tmp_path / "no.onnx")
-    assert not list(tmp_path.iterdir())
+@pytest.mark.parametrize("tuned", [False, True])
+@pytest.mark.parametrize(("error", "kept"), [(5e-5, True), (0.01, False), (np.nan, False)])
+def test_a_file_that_disagrees_is_not_kept(error, kept, tuned, *, trained, tmp_path, monkeypatch):
+    """One probability of one label is tampered with, by more or less than what float32 loses."""
+    run = shutil.copytree(trained, tmp_path / "run")
+    if tuned:
+        package.tune(run, policy="fbeta:2", calibration="platt", split="train")
+    opened = Exported.predictor
+
+    def tampered(self, views=None):
+        honest = opened(self, views)
+
+        def forward(photos):
+            output = honest.forward(photos)
+            probs = output.probs.copy()
+            probs[0, 3] += error if probs[0, 3] < 0.5 else -error
+            return output._replace(probs=probs)
+
+        return replace(honest, forward=forward)
+
+    monkeypatch.setattr(Exported, "predictor", tampered)
+    (tmp_path / "out").mkdir()
+    if kept:
+        assert package.export(run, tmp_path / "out" / "a.onnx").parity.largest == pytest.approx(error, abs=4e-5)
+        return
+    with pytest.raises(ModisteError, match=r"a difference of (0\.01|nan)"):
+        package.export(run, tmp_path / "out" / "a.onnx")
+    assert not list((tmp_path / "out").iterdir())
 
 
 @pytest.fixture(scope="module")
@@ -223,7 +244,7 @@ def test_costs_are_those_of_both_models_on_the_same_photos(quantizer):
     graph = made.quantized()
     tags = reopened(opened, exporting.make_graph(opened), folder)
     part = opened.run.manifest().part("val")
-    cost = judges(opened.run.manifest(), tags)[0].cost(reopened(opened, graph, folder))
+    cost = cost_meters(opened.run.manifest(), tags)[0].cost(reopened(opened, graph, folder))
     rounded = reopened(opened, graph, folder)
     before, after = (np.array([one.probs for one in each.raw(part.photos())]) for each in (tags, rounded))
     labels = opened.run.label_set
@@ -235,7 +256,7 @@ def test_costs_are_those_of_both_models_on_the_same_photos(quantizer):
 
 
 class Fake:
-    """A judge and a quantizer in one: rounding costs a point for each block that is rounded."""
+    """A cost meter and a quantizer in one: rounding costs a point for each block that is rounded."""
 
     blocks = ("a", "b", "c", "d")
 
@@ -299,12 +320,12 @@ def test_photos_are_taken_evenly_from_first_to_last(count, most):
         assert np.ptp(np.diff(places)) <= 1
 
 
-def test_a_split_without_labels_judges_nothing(trained, photos):
+def test_a_split_without_labels_measures_nothing(trained, photos):
     opened = exporting.open_model(trained, None, None)
     part = opened.run.manifest().part("val")
     unknown = Manifest(part.label_set, part.frame, np.full_like(part.targets, -1), part.root, part.source)
     with pytest.raises(UsageError, match="labelled photos that tell"):
-        judges(unknown, opened.original)
+        cost_meters(unknown, opened.original)
 
 
 def test_too_few_photos_to_calibrate_are_refused(trained, photos, tmp_path, modiste):

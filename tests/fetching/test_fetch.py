@@ -1,13 +1,16 @@
 """Fetching: servers that behave, that don't, and a fetch that is killed."""
 
 import asyncio
+import contextlib
 import csv
+import email.utils
 import gzip
 import hashlib
 import io
 import json
 import random
 import signal
+import sqlite3
 import struct
 import subprocess
 import sys
@@ -15,6 +18,7 @@ import tarfile
 import time
 import zlib
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import polars as pl
@@ -179,6 +183,15 @@ def test_every_hostile_answer_ends_as_documented(tmp_path):
     ]
 
 
+def test_as_many_redirects_are_followed_as_the_limit_says(tmp_path):
+    def page(path):
+        return answer(jpeg()) if path == "0" else answer(status=302, Location=f"/{int(path) - 1}")
+
+    with Web(page) as web:
+        frame, _ = fetched([web.url("2"), web.url("3")], tmp_path / "out", redirects=2)
+    assert frame["failure"].to_list() == ["", "redirects"]
+
+
 def test_failures_that_heal_heal(tmp_path):
     times = {}
 
@@ -336,6 +349,40 @@ def test_a_second_fetch_asks_only_for_what_is_missing(tmp_path):
         assert frame["status"].to_list() == ["fetched", "failed", *["fetched"] * 4, "waiting"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "setting", "advice"),
+    [
+        ("private address", {"allow_private": True}, "--allow-private"),
+        ("opted out", {"ignore_opt_out": True}, "--ignore-opt-out"),
+        ("too large", {"max_bytes": 10_000_000, "retry_failed": True}, "--max-bytes with --retry-failed"),
+    ],
+)
+def test_what_a_setting_refused_is_fetched_as_the_error_advises(kind, setting, advice, tmp_path):
+    refusing = {"private address": {"allow_private": False}, "too large": {"max_bytes": 100}}.get(kind, {})
+    tags = {"X_Robots_Tag": "noai"} if kind == "opted out" else {}
+    with Web(lambda path: answer(status=404) if path == "gone" else answer(jpeg(), **tags)) as web:
+        urls = [web.url("photo"), web.url("gone")]
+        frame, _ = fetched(urls, tmp_path / "out", **refusing)
+        assert frame["failure"][0] == kind
+        assert advice in frame["error"][0]
+        web.asked.clear()
+        frame, failures = fetched(urls, tmp_path / "out", **refusing)
+        assert frame["failure"][0] == kind and not web.asked
+        frame, failures = fetched(urls, tmp_path / "out", **setting)
+        assert frame["status"].to_list() == ["fetched", "failed"]
+        assert failures == {"http 404": 1}
+        web.asked.clear()
+        fetched(urls, tmp_path / "out", **(setting | {"retry_failed": False}))
+        assert not web.asked  # what failed otherwise still waits for --retry-failed
+
+
+def test_what_retry_failed_left_out_is_fetched_without_it(tmp_path):
+    with Web(lambda path: answer(jpeg())) as web:
+        frame, _ = fetched([web.url("1")], tmp_path / "out", retry_failed=True)
+        assert frame["error"][0].endswith("Try the same command without --retry-failed.")
+        assert not fetched([web.url("1")], tmp_path / "out")[1]
+
+
 def test_ids_that_stand_twice(tmp_path):
     with Web(lambda path: answer(jpeg())) as web:
         text = f"id,url\na,{web.url('1')}\na,{web.url('1')}\na,{web.url('2')}\nb,{web.url('1')}\n"
@@ -430,8 +477,11 @@ def test_stopped_by_the_user_nothing_is_lost(tmp_path, kind):
     assert sum(web.whole.values()) <= 600 + 2 * 4
 
 
-def test_a_host_that_asks_for_an_hour_is_left_alone(tmp_path):
-    with Web(lambda path: answer(status=429, Retry_After="3600")) as web:
+@pytest.mark.parametrize("written", ["seconds", "date"])
+def test_a_host_that_asks_for_an_hour_is_left_alone(written, tmp_path):
+    date = email.utils.format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
+    hour = "3600" if written == "seconds" else date
+    with Web(lambda path: answer(status=429, Retry_After=hour)) as web:
         _, failures = fetched([web.url(str(k)) for k in range(50)], tmp_path / "out", per_host=2)
         assert sum(web.asked.values()) <= 2
     assert failures == {"http 429": 50}
@@ -463,6 +513,16 @@ def test_the_lists_own_columns_stay(tmp_path):
         assert pl.read_csv(other.manifest).columns == pl.read_csv(summary.manifest).columns
 
 
+def test_the_path_takes_the_place_of_the_lists_own_wherever_it_stands(tmp_path):
+    with Web(lambda path: answer(jpeg())) as web:
+        for k, columns in enumerate((("image", "url"), ("url", "image"))):
+            row = {"image": "old.jpg", "url": web.url("1")}
+            text = ",".join(columns) + "\n" + ",".join(row[column] for column in columns) + "\n"
+            frame, _ = fetched([], tmp_path / f"out{k}", text=text)
+            assert frame.columns[:3] == [*columns, "status"]
+            assert (tmp_path / f"out{k}" / frame["image"][0]).read_bytes() == jpeg()
+
+
 def test_rows_that_cannot_be_written_are_mended(tmp_path):
     path = tmp_path / "list.jsonl"
     with Web(lambda path: answer(jpeg())) as web:
@@ -473,8 +533,9 @@ def test_rows_that_cannot_be_written_are_mended(tmp_path):
     assert pl.read_csv(summary.manifest)["name"][0] == "half ?"
 
 
-def test_killed_ten_times_every_photo_is_whole_and_came_twice_at_most(tmp_path):
-    photos = {f"{k}.jpg": jpeg(k) for k in range(2000)}
+@pytest.mark.parametrize("count", [3, pytest.param(10, marks=pytest.mark.slow)])
+def test_killed_many_times_every_photo_is_whole_and_came_twice_at_most(count, tmp_path):
+    photos = {f"{k}.jpg": jpeg(k) for k in range(200 * count)}
 
     def page(path):
         async def send(writer, before):
@@ -489,7 +550,7 @@ def test_killed_ten_times_every_photo_is_whole_and_came_twice_at_most(tmp_path):
         command = [*FETCH, str(path), "-o", str(folder), "--allow-private", "--per-host", "8"]
         # Apart enough that no photo is on its way at two kills: no fetch could then keep from asking a third time.
         moments, kills = random.Random(5), 0
-        for moment in [200 * k + moments.randrange(20, 160) for k in range(10)]:
+        for moment in [200 * k + moments.randrange(20, 160) for k in range(count)]:
             process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             while sum(web.whole.values()) < moment and process.poll() is None:
                 time.sleep(0.001)
@@ -497,16 +558,62 @@ def test_killed_ten_times_every_photo_is_whole_and_came_twice_at_most(tmp_path):
             kills += process.wait() == -signal.SIGKILL
             for photo in (folder / "photos").glob("[!.]*"):  # no broken file under a final name, ever
                 assert photo.read_bytes().endswith(b"\xff\xd9")
-        assert kills == 10
+        assert kills == count
         done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
-        assert json.loads(done.stdout)["fetched"] == 2000
+        assert json.loads(done.stdout)["fetched"] == len(photos)
     with (folder / "manifest.csv").open() as file:
         for row, data in zip(csv.DictReader(file), photos.values(), strict=True):
             assert (folder / row["path"]).read_bytes() == data
             assert row["sha256"] == hashlib.sha256(data).hexdigest()
-    assert len([*(folder / "photos").iterdir()]) == 2000
+    assert len([*(folder / "photos").iterdir()]) == len(photos)
     assert max(web.whole.values()) <= 2
-    assert sum(web.whole.values()) <= 2000 + 10 * 8  # what was on its way at a kill, and nothing else
+    assert sum(web.whole.values()) <= len(photos) + count * 8  # what was on its way at a kill, and nothing else
+
+
+def shard_content(path):
+    """sha256 of each photo in a shard, by name."""
+    if path.suffix == ".parquet":
+        found = {name: data for name, data in pl.read_parquet(path, glob=False).select("name", "image").iter_rows()}
+    else:
+        with tarfile.open(path) as tar:
+            photos = [name for name in tar.getnames() if name.endswith(".jpg")]
+            found = {name.removesuffix(".jpg"): tar.extractfile(name).read() for name in photos}
+    return {name: hashlib.sha256(data).hexdigest() for name, data in found.items()}
+
+
+@pytest.mark.parametrize("kind", ["webdataset", "parquet"])
+def test_killed_the_ledger_tells_of_whole_shards_alone(kind, tmp_path):
+    photos, size, per_host = {f"{k}.jpg": jpeg(k) for k in range(80)}, 16, 4
+    wanted = [hashlib.sha256(data).hexdigest() for data in photos.values()]
+
+    def page(path):
+        async def send(writer, before):
+            if sum(web.whole.values()) == 40:  # in the middle of a shard, with photos on their way
+                process.send_signal(signal.SIGKILL)
+            await answer(photos[path])(writer, before)
+
+        return send
+
+    with Web(page) as web:
+        path, folder = tmp_path / "list.txt", tmp_path / "out"
+        path.write_text("".join(web.url(name) + "\n" for name in photos))
+        command = [*FETCH, str(path), "-o", str(folder), "--allow-private", "--per-host", str(per_host)]
+        command += ["--format", kind, "--shard-size", str(size)]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        assert process.wait(timeout=120) == -signal.SIGKILL
+        with contextlib.closing(sqlite3.connect(folder / "fetch.sqlite")) as ledger:
+            told = ledger.execute("SELECT place, name, sha256 FROM photos").fetchall()
+        shards = {place: shard_content(folder / place) for place in {place for place, *_ in told}}
+        assert all(shards[place][name] == digest for place, name, digest in told)
+        subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True, timeout=120)
+    with (folder / "manifest.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["sha256"] for row in rows] == wanted
+    shards = {place: shard_content(folder / place) for place in {row["path"] for row in rows}}
+    assert all(row["sha256"] in shards[row["path"]].values() for row in rows)
+    assert sorted(digest for shard in shards.values() for digest in shard.values()) == sorted(wanted)
+    assert {path.name for path in folder.glob("photos-*")} == {*shards}
+    assert sum(web.whole.values()) <= 80 + 2 * size + per_host  # shards that were open, and what was on its way
 
 
 @pytest.mark.parametrize("kind", ["too large", "http 404", ""])
@@ -553,7 +660,7 @@ def test_a_manifest_written_by_modiste_is_fetched_and_read_again(tmp_path):
 def test_wrong_use_is_refused_and_nothing_is_lost(tmp_path):
     with Web(lambda path: answer(jpeg())) as web:
         fetched([web.url("1")], tmp_path / "out")
-        with pytest.raises(RunError, match=r"go on with size None, but got 64\."):
+        with pytest.raises(RunError, match=r"be resumed with size None, but got 64\."):
             fetched([web.url("1")], tmp_path / "out", size=64)
         with (
             Ledger.open(tmp_path / "out" / "fetch.sqlite", {"size": None, "format": "files"}),

@@ -41,6 +41,20 @@ def test_a_pause_holds_for_jobs_that_were_in_line():
     asyncio.run(story())
 
 
+def test_a_shorter_pause_does_not_end_a_longer_one():
+    async def story():
+        clock = asyncio.get_running_loop().time
+        hosts = Hosts(4, None)
+        hosts.put("a", "a1")
+        began = clock()
+        hosts.pause("a", 0.1)
+        hosts.pause("a", 0.001)
+        assert await hosts.take() == "a1"
+        assert clock() - began >= 0.1
+
+    asyncio.run(story())
+
+
 def test_delays_and_rates():
     async def story():
         clock = asyncio.get_running_loop().time

@@ -69,6 +69,26 @@ def test_a_second_run_does_what_is_missing(exported, drawn, tmp_path):
     assert tags(folder).equals(whole)
 
 
+def test_a_part_appears_whole_or_not_at_all(exported, drawn, tmp_path, monkeypatch):
+    folder, photos, write, written = tmp_path / "tags", drawn.parent / "photos", pl.DataFrame.write_parquet, []
+
+    def dying(frame, file):
+        write(frame, file)
+        written.append(file)
+        if len(written) == 3:
+            Path(file).write_bytes(Path(file).read_bytes()[:100])
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(pl.DataFrame, "write_parquet", dying)
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, load(exported), photos, size=60)
+    monkeypatch.undo()
+    assert sorted(path.name for path in folder.glob("part-*")) == ["part-000000.parquet", "part-000001.parquet"]
+    assert len(tags(folder)) == 120
+    assert run(folder, load(exported), photos, size=60).earlier == 120
+    assert tags(folder)["photo"].to_list() == [str(path) for path in sorted(photos.iterdir())]
+
+
 def test_photos_that_appear_later_move_nothing(exported, drawn, tmp_path):
     import shutil
 
@@ -198,7 +218,8 @@ def test_two_processes_at_one_shard_are_refused(exported, drawn, tmp_path):
     assert job.run(load(exported), fetch=again).photos == 240
 
 
-def test_killed_at_random_moments_every_photo_is_tagged_once(exported, drawn, tmp_path):
+@pytest.mark.parametrize("kills", [2, pytest.param(5, marks=pytest.mark.slow)])
+def test_killed_at_random_moments_every_photo_is_tagged_once(kills, exported, drawn, tmp_path):
     out = tmp_path / "tags"
     code = (
         "import sys; from pathlib import Path; from modiste.inference.bulk import BulkJob\n"
@@ -210,7 +231,7 @@ def test_killed_at_random_moments_every_photo_is_tagged_once(exported, drawn, tm
     table.write_text("\n".join(json.dumps({"id": str(k), "path": str(photos[k % 240])}) for k in range(1200)))
     command = [sys.executable, "-c", code, str(table), str(exported), str(out)]
     rng = random.Random(0)
-    for killed in range(5):
+    for killed in range(kills):
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         before = len(list(out.glob("part-*.parquet")))
         until = time.monotonic() + 30
@@ -220,7 +241,7 @@ def test_killed_at_random_moments_every_photo_is_tagged_once(exported, drawn, tm
         assert process.poll() is None, f"it ended before it was killed the {killed + 1}th time"
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-    assert 5 <= len(list(out.glob("part-*.parquet"))) < 240
+    assert kills <= len(list(out.glob("part-*.parquet"))) < 240
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     assert tags(out)["photo"].to_list() == [str(k) for k in range(1200)]
     assert len(list(out.glob("part-*.parquet"))) == 240

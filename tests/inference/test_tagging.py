@@ -10,9 +10,12 @@ import pytest
 from typer.testing import CliRunner
 
 from modiste.cli.app import app
+from modiste.config import DataConfig
 from modiste.data.manifest import Manifest
+from modiste.inference.writers import as_text
 from modiste.inputs.arguments import files
 from modiste.labels import LabelSet
+from modiste.prediction import Prediction
 from modiste.runs.load import load
 
 JD = LabelSet.read("jd2018")
@@ -81,12 +84,20 @@ def test_text_and_json_on_stdout(trained, photos):
     assert document["photos"][0]["labels"] == list(said.labels)
 
 
+def test_text_names_the_surest_label_first():
+    labels = LabelSet.free("three", ["a", "b", "c"])
+    said = Prediction("x", labels, np.array([0.6, 0.2, 0.9], np.float32), ("a", "c"))
+    assert as_text(said, "x") == "x\tc 0.90, a 0.60"
+
+
 def test_a_submission_is_the_challenges_format(trained, drawn, tmp_path):
-    out = tmp_path / "submission.txt"
-    assert run("tag", drawn, "-m", trained, "-o", out, "--format", "jd").exit_code == 0
+    table, out = tmp_path / "backwards.csv", tmp_path / "submission.txt"
+    pl.read_csv(drawn).reverse().write_csv(table)
+    arguments = ("--root", drawn.parent, "-m", trained, "-o", out, "--format", "jd")
+    assert run("tag", table, *arguments).exit_code == 0
     lines = out.read_text(encoding="utf-8").splitlines()
-    own = Manifest.read(drawn)
-    assert len(lines) == len(own)
+    own = Manifest.read(table, DataConfig(root=str(drawn.parent)))
+    assert [line.split(",")[0] for line in lines] == [path.stem for path in own.photos()]
     decided = np.array([line.split(",")[1:] for line in lines], dtype=int)
     first = expected(trained, own.photo(0))
     assert [label for label, yes in zip(JD.ids, decided[0], strict=True) if yes] == list(first.labels)

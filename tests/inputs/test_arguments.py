@@ -186,6 +186,14 @@ def test_a_table_without_photos_is_one_sentence(tmp_path, name, content, words):
     assert str(caught.value).startswith("Expected")
 
 
+def test_a_pattern_gives_photos_by_name(tmp_path, monkeypatch):
+    names = [f"{k}.jpg" for k in range(4)]
+    for name in names:
+        (tmp_path / name).touch()
+    monkeypatch.setattr("glob.iglob", lambda *_, **__: (str(tmp_path / name) for name in (names[2:] + names[:2])))
+    assert [item.source.name for item in Inputs.of([f"{tmp_path}/*.jpg"]).items()] == names
+
+
 def test_folders_and_patterns_without_photos_are_told_at_once(tmp_path):
     for argument in (tmp_path, tmp_path / "*.jpg"):
         with pytest.raises(ModisteError, match="none"):

@@ -113,6 +113,14 @@ def test_the_mean_is_over_labels_that_can_be_measured():
     assert math.isnan(mean_calibration_error(targets[:, 2:], probs[:, 2:]))
 
 
+def test_ten_positives_and_ten_negatives_can_be_measured():
+    targets = np.repeat([1, 0], 10)[:, None]
+    probs = np.full((20, 1), 0.5)
+    assert mean_calibration_error(targets, probs) == 0
+    assert math.isnan(mean_calibration_error(targets[1:], probs[1:]))
+    assert math.isnan(mean_calibration_error(targets[:-1], probs[:-1]))
+
+
 def test_the_mean_of_right_probabilities_is_nearer_nought_than_a_mean_of_roots():
     rng = np.random.default_rng(8)
     kinds = [photos(rng, 400) for _ in range(1000)]

@@ -5,7 +5,13 @@ import pytest
 from scipy.special import expit
 
 from modiste.errors import UsageError
-from modiste.metrics.operating_points import FEWEST_PHOTOS, NO_BAR, operating_curve, operating_point, set_bars
+from modiste.metrics.operating_points import (
+    FEWEST_PHOTOS,
+    NEVER_APPROVED,
+    approval_thresholds,
+    operating_curve,
+    operating_point,
+)
 
 
 def case(seed: int, n: int = 600, labels: int = 5, unknown: float = 0.0):
@@ -31,18 +37,18 @@ def reached(target, prob, said, bar):
 @pytest.mark.parametrize("precision", [0.5, 0.8, 0.95, 1.0])
 def test_bars_are_the_lowest_by_brute_force(seed, precision):
     targets, probs, decisions, _ = case(seed, unknown=0.2)
-    bars = set_bars(targets, probs, decisions, precision)
+    thresholds = approval_thresholds(targets, probs, decisions, precision)
     steps = np.arange(0.005, 1, 0.01)  # between the probabilities, which are multiples of 0.01
     for k in range(targets.shape[1]):
         column = targets[:, k], probs[:, k], decisions[:, k]
         enough = ((column[0] == 1) & (column[2] == 1)).sum() >= FEWEST_PHOTOS
         good = [step for step in steps if enough and reached(*column, step) >= precision]
         if not good:
-            assert bars[k] == NO_BAR
+            assert thresholds[k] == NEVER_APPROVED
             continue
-        assert reached(*column, bars[k]) >= precision
+        assert reached(*column, thresholds[k]) >= precision
         said = (column[0] >= 0) & (column[2] == 1)
-        out = [(column[1][said] > bar).sum() for bar in (bars[k], good[0])]
+        out = [(column[1][said] > bar).sum() for bar in (thresholds[k], good[0])]
         assert out[0] == out[1]
 
 
@@ -50,26 +56,26 @@ def test_labels_rightly_said_too_rarely_get_no_bar():
     prob, decisions = np.linspace(0.4, 0.9, 12)[:, None], np.ones((12, 1), np.int8)
     targets = np.ones((12, 1), np.int8)
     targets[:2] = -1
-    assert set_bars(targets, prob, decisions, 0.9)[0] < 0.9
+    assert approval_thresholds(targets, prob, decisions, 0.9)[0] < 0.9
     unsaid = decisions.copy()
     unsaid[5] = 0
-    assert set_bars(targets, prob, unsaid, 0.9)[0] == NO_BAR
+    assert approval_thresholds(targets, prob, unsaid, 0.9)[0] == NEVER_APPROVED
     targets[2] = 0
-    assert set_bars(targets, prob, decisions, 0.9)[0] == NO_BAR
+    assert approval_thresholds(targets, prob, decisions, 0.9)[0] == NEVER_APPROVED
 
 
 def test_an_operating_point_by_hand():
     targets = np.array([[1, 1], [0, 1], [1, 0], [0, -1]], np.int8)
     probs = np.array([[0.9, 0.8], [0.7, 0.2], [0.6, 0.9], [0.1, 0.9]], np.float32)
     decisions = np.array([[1, 1], [1, 0], [1, 1], [0, 1]], np.int8)
-    point = operating_point(targets, probs, decisions, 0.9, bars=np.array([0.65, 0.85]))
+    point = operating_point(targets, probs, decisions, 0.9, thresholds=np.array([0.65, 0.85]))
     # Out go (0, 0) right, (1, 0) wrong, (2, 1) wrong, (3, 1) unknown. (0, 1) and (2, 0) are left.
     assert point.wanted == 0.9
     assert point.precision == pytest.approx(1 / 3)
-    assert point.through == pytest.approx(4 / 6)
+    assert point.auto_approved == pytest.approx(4 / 6)
     assert point.photos == pytest.approx(2 / 4)
-    assert (point.labels_left, point.photos_left) == (500, 500)
-    assert point.bars.tolist() == [0.65, 0.85]
+    assert (point.labels_to_review, point.photos_to_review) == (500, 500)
+    assert point.thresholds.tolist() == [0.65, 0.85]
 
 
 def test_cross_fitted_points_by_brute_force():
@@ -78,26 +84,26 @@ def test_cross_fitted_points_by_brute_force():
     right = out = left = waiting = 0
     for fold in range(5):
         inside = folds == fold
-        bars = set_bars(targets[~inside], probs[~inside], decisions[~inside], 0.8)
+        thresholds = approval_thresholds(targets[~inside], probs[~inside], decisions[~inside], 0.8)
         for target, prob, said in zip(targets[inside], probs[inside], decisions[inside], strict=True):
-            goes = (said == 1) & (prob > bars)
+            goes = (said == 1) & (prob > thresholds)
             right, out = right + (goes & (target == 1)).sum(), out + (goes & (target >= 0)).sum()
             left, waiting = left + said.sum() - goes.sum(), waiting + (said.sum() > goes.sum())
     assert 0 < out < decisions.sum()
     assert point.precision == pytest.approx(right / out)
-    assert point.through == pytest.approx(1 - left / decisions.sum())
+    assert point.auto_approved == pytest.approx(1 - left / decisions.sum())
     assert point.photos == pytest.approx(1 - waiting / len(targets))
-    assert point.labels_left == pytest.approx(1000 * left / len(targets))
-    assert point.photos_left == pytest.approx(1000 * waiting / len(targets))
-    np.testing.assert_array_equal(point.bars, set_bars(targets, probs, decisions, 0.8))
+    assert point.labels_to_review == pytest.approx(1000 * left / len(targets))
+    assert point.photos_to_review == pytest.approx(1000 * waiting / len(targets))
+    np.testing.assert_array_equal(point.thresholds, approval_thresholds(targets, probs, decisions, 0.8))
 
 
 def test_crossing_folds_shows_luck_for_what_it_is():
     rng = np.random.default_rng(2)
     targets = (rng.random((300, 40)) < 0.5).astype(np.int8)  # no probability says anything about them
     probs, decisions = rng.random((300, 40)), np.ones((300, 40), np.int8)
-    bars = set_bars(targets, probs, decisions, 0.6)
-    lucky = operating_point(targets, probs, decisions, 0.6, bars=bars)
+    thresholds = approval_thresholds(targets, probs, decisions, 0.6)
+    lucky = operating_point(targets, probs, decisions, 0.6, thresholds=thresholds)
     honest = operating_point(targets, probs, decisions, 0.6, folds=np.arange(300) % 5)
     assert lucky.precision >= 0.6
     assert honest.precision == pytest.approx(0.5, abs=0.05)
@@ -112,10 +118,10 @@ def test_calibrated_photos_reach_the_precision_wanted():
 def test_more_precision_lets_less_through():
     targets, probs, decisions, folds = case(4, 2000)
     points = operating_curve(targets, probs, decisions, folds=folds)
-    assert (np.diff([point.bars for point in points], axis=0) >= 0).all()
-    through = [point.through for point in points]
-    assert through == sorted(through, reverse=True)
-    assert through[0] > 0.5 > through[-1]
+    assert (np.diff([point.thresholds for point in points], axis=0) >= 0).all()
+    auto_approved = [point.auto_approved for point in points]
+    assert auto_approved == sorted(auto_approved, reverse=True)
+    assert auto_approved[0] > 0.5 > auto_approved[-1]
 
 
 def test_bars_and_precision_ignore_what_is_said_of_the_unknown():
@@ -125,17 +131,17 @@ def test_bars_and_precision_ignore_what_is_said_of_the_unknown():
     probs[unknown] = np.random.default_rng(0).random(unknown.sum())
     decisions[unknown] = 1
     after = operating_point(targets, probs, decisions, 0.8, folds=folds)
-    np.testing.assert_array_equal(after.bars, before.bars)
+    np.testing.assert_array_equal(after.thresholds, before.thresholds)
     assert after.precision == before.precision
-    assert after.labels_left > before.labels_left  # somebody would have to look at them
+    assert after.labels_to_review > before.labels_to_review  # somebody would have to look at them
 
 
 def test_where_nothing_is_said_nothing_is_left():
     targets, probs, decisions, folds = case(6)
     point = operating_point(targets, probs, 0 * decisions, 0.8, folds=folds)
-    assert math.isnan(point.precision) and math.isnan(point.through)
-    assert (point.photos, point.labels_left, point.photos_left) == (1, 0, 0)
-    assert (point.bars == NO_BAR).all()
+    assert math.isnan(point.precision) and math.isnan(point.auto_approved)
+    assert (point.photos, point.labels_to_review, point.photos_to_review) == (1, 0, 0)
+    assert (point.thresholds == NEVER_APPROVED).all()
 
 
 @pytest.mark.parametrize(
@@ -148,8 +154,8 @@ def test_where_nothing_is_said_nothing_is_left():
         ({"folds": np.zeros(4)}, "with 1"),
         ({"folds": np.arange(3)}, r"shape \(3,\)"),
         ({"folds": None}, "both or none"),
-        ({"bars": np.zeros(2)}, "both or none"),
-        ({"folds": None, "bars": np.zeros(3)}, r"bars \(2,\), but got \(3,\)"),
+        ({"thresholds": np.zeros(2)}, "both or none"),
+        ({"folds": None, "thresholds": np.zeros(3)}, r"thresholds \(2,\), but got \(3,\)"),
     ],
 )
 def test_unusable_arguments_are_refused(change, message):

@@ -237,3 +237,20 @@ def test_what_can_not_be_cut_rightly_is_not_cut(name):
                 assert {len(tensor) for tensor in cutter.locked([2])(pixels)} == {3}
                 assert torch.equal(*whole_and_cut(model, cutter, 2, pixels))
     assert can == (name in {"test_maxvit", "test_coatnet"})
+
+
+class Choosy(nn.Module):
+    """What it computes depends on the numbers, so that its operations can't be traced."""
+
+    def forward(self, photos):
+        return photos.mean(dim=(2, 3)) if photos.sum() > 0 else photos.amax(dim=(2, 3))
+
+
+def test_a_way_that_is_slower_is_told(caplog):
+    caplog.set_level("INFO", "modiste")
+    model = Tagger(ModelConfig(backbone="test_byobnet", weights="none"), 5)
+    model.backbone = Choosy()
+    assert not NetworkSplitter(model, 32).can_cut(2)
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("modiste", "INFO")
+    assert "trains from pixels" in record.message and "slower" in record.message and "TraceError" in record.message

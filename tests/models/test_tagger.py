@@ -9,7 +9,7 @@ from modiste.config import ModelConfig
 from modiste.errors import RecipeError, WeightsError
 from modiste.models import torchvision_compat  # noqa: F401
 from modiste.models.backbones import PAPER_BACKBONES, coarse_groups, create_backbone
-from modiste.models.tagger import Tagger
+from modiste.models.tagger import Network, Tagger, normalise
 
 # isort: split
 import timm
@@ -75,6 +75,17 @@ def test_normalisation_is_inside_and_takes_bytes_or_floats():
         expected = model.head(model.backbone(normalised))
         assert torch.allclose(model(photos), expected, atol=1e-5)
         assert torch.equal(model(photos), model(photos.float()))
+
+
+def test_maps_are_the_head_on_each_place_by_row_and_column():
+    model = Tagger(TINY, 4).eval()
+    photos = torch.randint(0, 256, (2, 96, 64, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        maps = Network(model)(photos)[2]
+        grid = model.backbone.forward_features(normalise(photos.permute(0, 3, 1, 2), model.mean, model.std))
+        expected = torch.einsum("lf,nfhw->nlhw", model.head.weight, grid)
+    assert maps.shape[2] > maps.shape[3] > 1
+    torch.testing.assert_close(maps, expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

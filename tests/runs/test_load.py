@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,15 @@ def test_a_folder_of_its_name_comes_first_where_it_is_named(tmp_path, monkeypatc
     assert set(TEN) < set(load().label_set.ids)
     assert modiste("tag", "garments")[0] == 0
     assert modiste("info")[0] == 0
+
+
+def test_weights_of_the_same_labels_in_another_order_are_refused(trained, tmp_path):
+    run = shutil.copytree(trained, tmp_path / "run")
+    labels = json.loads((run / "labels.json").read_text(encoding="utf-8"))
+    labels["groups"][0]["labels"].reverse()
+    (run / "labels.json").write_text(json.dumps(labels), encoding="utf-8")
+    with pytest.raises(RunError, match=r"model\.safetensors to be about the labels of labels\.json, in their order"):
+        load(run)
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])

@@ -1,6 +1,8 @@
 """Arrays by key in files that only grow: round trip, kills at any byte, several writers."""
 
 import os
+import pickle
+import shutil
 import subprocess
 import sys
 import threading
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 
 from modiste.errors import StorageError
 from modiste.storage import arrays
-from modiste.storage.arrays import missing, open_arrays, writing
+from modiste.storage.arrays import Share, missing, open_arrays, writing
 
 SHAPES = [(), (1,), (7,), (3, 5), (2, 3, 4), (1, 1, 9), (8, 1, 1)]
 RECORD = 32  # bytes of a record in .keys
@@ -286,3 +288,46 @@ def test_a_full_disk_is_told_and_leaves_what_was_flushed(tmp_path, monkeypatch):
     assert_holds(tmp_path, range(2))
     write(tmp_path, [2])
     assert_holds(tmp_path, range(3))
+
+
+def test_a_pickle_holds_names_and_keys_and_never_the_numbers(tmp_path):
+    write(tmp_path, range(40), shape=(100, 100))
+    kept = open_arrays(tmp_path, "some", FLOAT16, keys_of(7, 3))
+    content = pickle.dumps(kept)
+    assert len(content) < 1000  # of 800,000
+    again = pickle.loads(content)
+    assert np.array_equal(again[0][0], array_of(7, (100, 100)))
+    assert np.array_equal(again[1][0], array_of(3, (100, 100)))
+    assert again[0].dtype == FLOAT16
+
+
+def test_a_pickle_finds_what_was_written_anew_elsewhere_in_the_file(tmp_path):
+    write(tmp_path, [1, 2])
+    content = pickle.dumps(open_arrays(tmp_path, "some", FLOAT16, keys_of(1, 2)))
+    shutil.rmtree(tmp_path)
+    assert pickle.loads(content) is None
+    write(tmp_path, [2])
+    assert pickle.loads(content) is None
+    write(tmp_path, [1], shape=(2, 3))
+    assert np.array_equal(pickle.loads(content)[0][0], array_of(1, (2, 3)))
+    assert np.array_equal(pickle.loads(content)[1].reshape(5), array_of(2, (5,)))
+
+
+def test_what_is_removed_while_it_is_opened_counts_as_missing(tmp_path, monkeypatch):
+    write(tmp_path, [1])
+    find = arrays._find
+
+    def meanwhile(*arguments):
+        shutil.rmtree(tmp_path)
+        return find(*arguments)
+
+    monkeypatch.setattr(arrays, "_find", meanwhile)
+    with pytest.raises(KeyError):
+        open_arrays(tmp_path, "some", FLOAT16, keys_of(1))
+
+
+def test_shares_take_every_key_once():
+    keys = np.arange(1000, dtype=np.uint64) * 2**54 + 5
+    taken = np.stack([Share(rank, 3).of(keys) for rank in range(3)])
+    assert (taken.sum(axis=0) == 1).all()
+    assert Share().of(keys).all()

@@ -1,5 +1,6 @@
 """The folder of what is computed once: where it is, how large it grows, what goes first."""
 
+import io
 import json
 import os
 import shutil
@@ -46,7 +47,7 @@ def keep(name, megabytes, hours_ago, **facts):
 
 
 def names():
-    """Of the entries, the last used first, without their digests."""
+    """Of the entries, the last used first, without their keys."""
     return [entry.folder.name.split("-")[0] for entry in entries()]
 
 
@@ -215,7 +216,7 @@ def test_a_folder_that_can_not_be_made_is_named(here):
     assert entries() == []
 
 
-def test_digests_are_of_content(tmp_path):
+def test_keys_are_of_content(tmp_path):
     contents = [b"one", b"two", b"one", b"", b"one "]
     paths = [tmp_path / str(k) for k in range(len(contents))]
     for path, content in zip(paths, contents, strict=True):
@@ -264,13 +265,63 @@ def test_ls_of_nothing(modiste, here):
     assert not here.exists()
 
 
-def test_prune_removes_all_but_what_is_in_use(modiste, here):
+EMPTY = "modiste cache prune --to-gb 0 --yes"
+
+
+def test_prune_with_yes_removes_all_but_what_is_in_use(modiste, here):
     keep("a", 1, 0)
     keep("b", 2, 5)
-    code, out, err = modiste("cache", "prune")
+    code, out, err = modiste(*EMPTY.split()[1:])
     assert (code, err) == (0, "")
-    assert out == f"1 entries removed from {here}, 2.0 MB freed; 1 in use stay\n"
+    assert out == f"1 entry, 2.0 MB, removed from {here}; 1 in use stays\n"
     assert names() == ["a"]
+
+
+@pytest.mark.parametrize("options", [(), ("--to-gb", "0"), ("--json",)])
+def test_prune_without_a_limit_shows_what_would_go_and_removes_nothing(options, modiste):
+    keep("a", 1, 5, size=32)
+    keep("b", 2, 5, size=64)
+    code, out, err = modiste("cache", "prune", *options)
+    assert code == 2
+    assert err.count("\n") == 1 and f"Try {EMPTY}." in err
+    assert ("would be removed: 2 entries, 3.0 MB" in out and "photos, 64 px" in out) == (options != ("--json",))
+    assert sorted(names()) == ["a", "b"]
+    assert modiste(*EMPTY.split()[1:])[0] == 0  # the advice works
+    assert names() == []
+
+
+def test_prune_of_nothing_asks_nobody(modiste, here):
+    keep("a", 1, 0)
+    assert modiste("cache", "prune") == (0, f"0 entries, 0.0 MB, removed from {here}; 1 in use stays\n", "")
+
+
+@pytest.mark.parametrize(("answer", "left"), [("y\n", []), ("n\n", ["a"]), ("\n", ["a"])])
+def test_prune_asks_a_person(answer, left, modiste, monkeypatch):
+    class Person(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    keep("a", 1, 5)
+    monkeypatch.setattr("sys.stdin", Person(answer))
+    code, out, err = modiste("cache", "prune")
+    assert "would be removed: 1 entry, 1.0 MB" in out
+    assert "Remove 1 entry, 1.0 MB? [y/N]" in err
+    assert (code, names()) == (1 if left else 0, left)
+
+
+def test_a_linked_entry_is_neither_counted_nor_removed(here, tmp_path):
+    linked = keep("elsewhere", 3, 5)
+    moved = linked.rename(tmp_path / "moved")
+    linked.symlink_to(moved)
+    dangling = linked.with_name(f"gone-{'0' * 16}")
+    dangling.symlink_to(tmp_path / "gone")
+    keep("own", 1, 5)
+    (entries()[0].folder / "link").symlink_to(tmp_path / "gone")  # in an entry of ours: removed with it
+    assert names() == ["own"]
+    prune(0)
+    assert names() == []
+    assert sorted(path.name for path in moved.iterdir()) == ["entry.json", "view000-0.rows"]
+    assert linked.is_symlink() and dangling.is_symlink()
 
 
 def test_prune_to_a_size_and_by_days(modiste, here):
@@ -302,3 +353,24 @@ def test_prune_to_any_size_at_all(modiste):
 def test_an_entry_used_in_the_future_is_in_use():
     assert Entry(cache_folder(), {}, 0, time.time() + 5).in_use
     assert cache.IN_USE_SECONDS == 600  # docs: ten minutes
+
+
+def test_what_somebody_works_with_is_in_use_at_most_a_minute_later(monkeypatch):
+    folders = [keep(name, 1, 5) for name in ("a", "b", "c")]
+    now = [1000.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    held = cache.InUse(folders[:1])
+    held.hold(folders[1:])
+
+    def used():
+        held.touch()
+        return {entry.folder.name[0] for entry in entries() if entry.in_use}
+
+    assert used() == {"b", "c"}
+    for folder in folders:
+        os.utime(folder / "entry.json", (0, 0))
+    now[0] += cache.TOUCH_SECONDS - 1
+    assert used() == set()  # a step costs no write
+    now[0] += 1
+    shutil.rmtree(folders[1])
+    assert used() == {"c"}

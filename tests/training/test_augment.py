@@ -141,6 +141,13 @@ def test_crops_keep_to_scale_ratio_and_photo():
     assert abs((top + bottom).mean() / 2 - 200) < 12
 
 
+def test_the_ratio_of_a_crop_is_width_to_height():
+    left, top, right, bottom = crop_boxes(300, 300, 50, crop_scale=(0.2, 0.3), crop_ratio=(1.5, 2.0)).T
+    ratio = (right - left) / (bottom - top)
+    assert ratio.min() >= 1.5 - 1e-9
+    assert ratio.max() <= 2 + 1e-9
+
+
 def test_crops_of_impossible_shape_are_cut_to_fit():
     boxes = crop_boxes(1000, 10, count=20, crop_scale=(0.9, 0.9))
     assert (boxes[:, 2] - boxes[:, 0] > 0).all()

@@ -123,7 +123,11 @@ def kinds():
 
 @pytest.mark.parametrize(
     ("backbone", "change"),
-    [("test_byobnet", "train.average=0.9"), ("test_byobnet", "stages.1.size=40"), ("mobilenetv2_100", "seed=2")],
+    [
+        ("test_byobnet", "train.average=0.9"),
+        ("test_byobnet", "stages.1.size=40"),
+        pytest.param("mobilenetv2_100", "seed=2", marks=pytest.mark.slow),
+    ],
 )
 def test_kept_features_train_as_pixels_do(backbone, change, run):
     kept, pixels = run(change, backbone=backbone), run(change, OFF, backbone=backbone)
@@ -132,6 +136,7 @@ def test_kept_features_train_as_pixels_do(backbone, change, run):
     assert history(kept)["loss"][3] < history(kept)["loss"][0]
 
 
+@pytest.mark.slow  # test_split.py compares the two parts of each with the whole
 @pytest.mark.parametrize("backbone", ["inception_resnet_v2", "inception_v4", "legacy_xception"])
 def test_the_papers_networks_train_as_from_pixels(backbone, run, drawn):
     manifest = Manifest.read(drawn)
@@ -161,15 +166,15 @@ def test_what_training_validated_is_what_the_network_says(run):
         np.testing.assert_allclose(kept.raw, asked.raw, atol=1e-3)
 
 
-def test_stopped_anywhere_and_resumed_ends_with_the_same_weights(run):
+@pytest.mark.parametrize("stop", [pytest.param(1, marks=pytest.mark.slow), 4, pytest.param(8, marks=pytest.mark.slow)])
+def test_stopped_anywhere_and_resumed_ends_with_the_same_weights(stop, run):
     settings = ["train.average=0.9", "train.checkpoint_seconds=1e-9", "train.batch_size=48"]
     whole = run(*settings)
-    steps = len(whole.manifest().part("train")) // 48
-    for k, stop in enumerate((1, steps + 1, 3 * steps - 1), 2):
-        with pytest.raises(Killed):
-            run(*settings, monitor=Watch(stop))
-        assert_same(resume(whole.folder.with_name(f"run{k}"), monitor=(monitor := Watch())), whole)
-        assert monitor.computed == 0
+    assert len(whole.manifest().part("train")) // 48 == 3  # steps an epoch: in the first, the second, and the third
+    with pytest.raises(Killed):
+        run(*settings, monitor=Watch(stop))
+    assert_same(resume(whole.folder.with_name("run2"), monitor=(monitor := Watch())), whole)
+    assert monitor.computed == 0
 
 
 def test_killed_while_computing_and_resumed(run, monkeypatch):
@@ -189,9 +194,9 @@ def test_another_seed_shares_the_features_and_shows_them_in_another_order(run):
     one, other = run(monitor=monitor), run("seed=4", monitor=monitor)
     assert monitor.computed == 0
     assert {entry.folder: entry.bytes for entry in cache.entries()} == before
-    digests = cache.content_keys(one.manifest().part("train").photos())
+    keys = cache.content_keys(one.manifest().part("train").photos())
     assert not history(one).equals(history(other))
-    first, second = (ViewPlan.make(4, digests, seed) for seed in (3, 4))
+    first, second = (ViewPlan.make(4, keys, seed) for seed in (3, 4))
     assert [first.view(0, row) for row in range(9)] != [second.view(0, row) for row in range(9)]
     assert first.rng(2, 5).random() == second.rng(2, 5).random()
 
@@ -248,13 +253,15 @@ def test_three_processes_take_the_same_steps_as_one(run, drawn, tiny, weights, t
         np.testing.assert_allclose(three[column].to_numpy(), history(alone)[column].to_numpy(), atol=1e-4)
 
 
-@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
+@pytest.mark.parametrize("precision", ["bf16-mixed", pytest.param("bf16-true", marks=pytest.mark.slow)])
 def test_a_network_in_16_bits(precision, run):
     kept, pixels = (run(f"train.precision={precision}", *off) for off in ([], [OFF]))
     assert_near(kept, pixels, 0.02)  # kept features are computed in 32 bits, which 16 bits of pixels are not
 
 
-@pytest.mark.parametrize("change", ["model.backbone=ghostnet_050", "stages.1.unlock=5"])
+@pytest.mark.parametrize(
+    "change", [pytest.param("model.backbone=ghostnet_050", marks=pytest.mark.slow), "stages.1.unlock=5"]
+)
 def test_a_later_stage_that_can_not_be_cut_trains_from_pixels(change, run):
     assert_near(run(change, "model.weights=none"), run(change, "model.weights=none", OFF))
 
@@ -293,3 +300,78 @@ def test_the_average_is_validated_as_it_is_kept_where_a_later_stage_locks_more(r
     part = one.manifest().part("val")
     said = mean_log_loss(part.targets, predict(one, part, "one").raw)
     assert checkpoint["position"]["history"][-1]["val_loss"] == pytest.approx(said, rel=1e-3)
+
+
+class RemovedOnce(Watch):
+    """Somebody removes the whole cache when computing has just ended, before what was kept is opened."""
+
+    times = 1
+
+    def caching(self, done, total):
+        super().caching(done, total)
+        if done == total and self.times:
+            self.times -= 1
+            shutil.rmtree(cache.cache_folder())
+
+
+FEATURES = ["stages.0.epochs=1", "stages.1.epochs=1"]
+PIXELS = ["train.cache=pixels", "stages.0.unlock=all", "stages.0.epochs=2", "stages.1.epochs=1", "augment.rotate=0"]
+
+
+@pytest.mark.parametrize("settings", [FEATURES, PIXELS], ids=["features", "pixels"])
+def test_a_cache_that_is_removed_before_it_is_opened_is_computed_again(settings, run):
+    whole = run(*settings)
+    shutil.rmtree(cache.cache_folder())
+    assert_same(run(*settings, monitor=(monitor := RemovedOnce())), whole)
+    assert monitor.times == 0 and monitor.notes == []
+    assert kinds()  # it is there again
+
+
+@pytest.mark.parametrize("settings", [FEATURES, PIXELS], ids=["features", "pixels"])
+def test_a_cache_that_is_removed_each_time_trains_from_photos(settings, run, caplog):
+    caplog.set_level("INFO", "modiste")
+    whole = run(*settings, OFF)
+    monitor = RemovedOnce()
+    monitor.times = 99
+    assert_same(run(*settings, monitor=monitor), whole)
+    assert "was removed from" in caplog.text and caplog.records[-1].name == "modiste"
+    assert ("were removed" in " ".join(monitor.notes)) == (settings == FEATURES)
+
+
+@pytest.mark.parametrize("settings", [FEATURES, PIXELS], ids=["features", "pixels"])
+def test_what_is_trained_from_stays_while_another_run_makes_room(settings, run, monkeypatch):
+    monkeypatch.setattr(cache, "TOUCH_SECONDS", 0)
+
+    class Another(Watch):
+        """A run beside this one, long after the last use that was noted."""
+
+        def __init__(self):
+            super().__init__()
+            self.removed = set()
+
+        def step(self, _, stage, *__):
+            self.removed |= {(stage, entry.facts.get("unlock")) for entry in cache.prune(0)[0]}
+            for entry in cache.entries():
+                os.utime(entry.folder / "entry.json", (0, 0))
+
+        def epoch(self, row):
+            self.step(0, row["stage"])
+
+    run(*settings, monitor=(monitor := Another()))
+    assert monitor.removed <= {("unlocked", "none")}  # what the stage before it trained from
+    assert cache.entries()
+
+
+def test_evaluating_while_the_cache_is_removed_asks_the_whole_network(run, caplog):
+    caplog.set_level("INFO", "modiste")
+    trained = run(*FEATURES)
+    part = trained.manifest().part("test")
+    shutil.rmtree(cache.cache_folder())
+
+    def remove(done, total):
+        if done == total:
+            shutil.rmtree(cache.cache_folder(), ignore_errors=True)
+
+    said = predict_kept(trained, part, remove)
+    np.testing.assert_allclose(said.raw, predict(trained, part, None).raw, atol=1e-6)
+    assert "the whole network is asked, which is slower" in caplog.text

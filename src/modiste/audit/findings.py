@@ -1,4 +1,4 @@
-"""Manifest + fingerprints + what looks alike -> findings, as plain data. What each means: docs/checking.md."""
+"""Manifest + thumbnails + near duplicates -> findings, as plain data. Their meaning: docs/reference/checking.md."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Findings:
         clusters: photos that look alike, worst first: across splits, with other labels, then larger ones.
         straddling_groups: group -> photos in each split, where they are several.
         contradictions: in exclusive groups.
-        labels: the facts of each label.
+        labels: the statistics of each label.
         association: how labels go together.
         crowded: photos in the dense part of the search, which were not compared with all of it.
         ids: what the photos are called.
@@ -133,32 +133,34 @@ class Findings:
         return [cluster for cluster in self.clusters if cluster.kind == kind]
 
 
-def audit(manifest: Manifest, prints: Thumbnails, alike: NearDuplicates, *, min_side: int = MIN_SIDE) -> Findings:
+def audit(
+    manifest: Manifest, thumbnails: Thumbnails, duplicates: NearDuplicates, *, min_side: int = MIN_SIDE
+) -> Findings:
     """Find what is wrong with the photos and labels of a manifest.
 
     Args:
         manifest: n photos, read leniently.
-        prints: of the n photos.
-        alike: which of them look alike.
+        thumbnails: of the n photos.
+        duplicates: which of them look alike.
         min_side: pixels; a photo with a shorter side is tiny.
     """
-    sizes = [(int(width), int(height)) for width, height in prints.sizes]
-    there = np.flatnonzero(prints.there).tolist()
+    sizes = [(int(width), int(height)) for width, height in thumbnails.sizes]
+    there = np.flatnonzero(thumbnails.there).tolist()
     return Findings(
         photos=len(manifest),
         there=len(there),
-        missing=[k for k in range(len(manifest)) if not prints.there[k] and k not in prints.errors],
-        unreadable=prints.errors,
+        missing=[k for k in range(len(manifest)) if not thumbnails.there[k] and k not in thumbnails.errors],
+        unreadable=thumbnails.errors,
         tiny={k: sizes[k] for k in there if min(sizes[k]) < min_side},
-        blank={k: float(prints.spreads[k]) for k in there if prints.spreads[k] <= BLANK},
+        blank={k: float(thumbnails.spreads[k]) for k in there if thumbnails.spreads[k] <= BLANK},
         odd_shaped={k: sizes[k] for k in there if max(sizes[k]) > MOST_STRETCHED * min(sizes[k])},
         repeated=_repeated(manifest),
-        clusters=_clusters(manifest, alike),
+        clusters=_clusters(manifest, duplicates),
         straddling_groups=_straddling_groups(manifest),
         contradictions=_contradictions(manifest),
         labels=label_stats(manifest),
         association=associate(manifest.targets),
-        crowded=alike.crowded,
+        crowded=duplicates.crowded,
         ids=tuple(manifest.frame["id"]),
     )
 
@@ -204,12 +206,12 @@ def findings_to_dict(manifest: Manifest, findings: Findings) -> dict[str, Any]:
         ],
         "labels": [
             {
-                **vars(facts),
-                "frequency": _plain(facts.frequency),
-                "frequencies": {part: _plain(share) for part, share in facts.frequencies.items()},
-                "rare": facts.rare,
+                **vars(stats),
+                "frequency": _plain(stats.frequency),
+                "frequencies": {part: _plain(share) for part, share in stats.frequencies.items()},
+                "rare": stats.rare,
             }
-            for facts in findings.labels
+            for stats in findings.labels
         ],
         "association": {
             "labels": list(manifest.label_set.ids),
@@ -249,11 +251,15 @@ def _repeated(manifest: Manifest) -> list[tuple[int, ...]]:
     return [tuple(where) for where in rows.values()]
 
 
-def _clusters(manifest: Manifest, alike: NearDuplicates) -> list[Cluster]:
-    """A cluster of one kind is told again in the next only where that adds photos to it."""
+def _clusters(manifest: Manifest, duplicates: NearDuplicates) -> list[Cluster]:
+    """A cluster of one kind appears again under the next kind only where that adds photos to it."""
     parts, found = manifest.parts, []
     finer = np.arange(len(manifest))
-    kinds: list[tuple[Kind, np.ndarray]] = [("exact", alike.exact), ("near", alike.near), ("flip", alike.any)]
+    kinds: list[tuple[Kind, np.ndarray]] = [
+        ("exact", duplicates.exact),
+        ("near", duplicates.near),
+        ("flip", duplicates.any),
+    ]
     for kind, components in kinds:
         order = np.argsort(components, kind="stable")
         for photos in np.split(order, np.flatnonzero(np.diff(components[order])) + 1):

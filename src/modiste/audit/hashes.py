@@ -3,7 +3,7 @@
 The hash is a discrete cosine transform of the grey thumbnail, the signs of its 64 lowest frequencies
 (Zauner 2010, "Implementation and Benchmarking of Perceptual Image Hash Functions"). The transform of a
 cropped or mirrored photo is a linear function of its thumbnail, so that one thumbnail serves all views.
-The limits below were measured on planted edits of real photos: docs/checking.md.
+The limits below were measured on planted edits of real photos: docs/reference/checking.md.
 """
 
 from __future__ import annotations

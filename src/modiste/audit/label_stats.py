@@ -1,4 +1,4 @@
-"""What a manifest says of its labels: how often each holds, how sure a score on it can be, which go together."""
+"""How frequent each label of a manifest is, how precisely a score on it can be measured, which occur together."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class LabelStats:
 
 @dataclass(frozen=True, eq=False)
 class Association:
-    """How labels go together, each entry over the photos where both are known.
+    """Which labels occur together, each entry over the photos where both are known.
 
     Attributes:
         conditional: (labels, labels) float64, frequency of the column among photos that have the row's label.
@@ -75,13 +75,13 @@ def label_stats(manifest: Manifest) -> list[LabelStats]:
     measured_on = next((part for part in ("test", "val") if part in named), "all")
     inside = parts == measured_on if measured_on != "all" else np.ones(len(parts), bool)
     groups = [group.name for group in manifest.label_set.groups for _ in group.labels]
-    facts = []
+    stats = []
     for k, (label, group) in enumerate(zip(manifest.label_set.ids, groups, strict=True)):
         has = targets[:, k] == 1
         known = targets[:, k] != UNKNOWN
         counted, asked = Counter(parts[has].tolist()), Counter(parts[known].tolist())
         measured = int(has[inside].sum())
-        facts.append(
+        stats.append(
             LabelStats(
                 id=label,
                 group=group,
@@ -94,7 +94,7 @@ def label_stats(manifest: Manifest) -> list[LabelStats]:
                 width=interval_width(measured),
             )
         )
-    return facts
+    return stats
 
 
 def interval_width(n: int) -> float:

@@ -1,7 +1,7 @@
-"""Thumbnails -> which photos are the same, nearly the same, or mirrored, and the clusters that they form.
+"""Thumbnails -> exact and near duplicates and mirrored copies, and the clusters that they form.
 
 Hashes are looked up in bands (multi-index hashing: Norouzi, Punjani, Fleet 2012, "Fast Search in Hamming
-Space with Multi-Index Hashing"), which finds every pair within likeness.RADIUS bits without comparing all
+Space with Multi-Index Hashing"), which finds every pair within hashes.RADIUS bits without comparing all
 pairs; the thumbnails then decide.
 """
 
@@ -28,7 +28,7 @@ from modiste.audit.hashes import (
     samples,
 )
 from modiste.audit.thumbnails import Thumbnails, hash_pixels
-from modiste.data.groups import _apart, _join, components
+from modiste.data.groups import UnionFind, components
 
 MOST_IN_BUCKET = 256  # hashes of one bucket that one query is compared with
 MOST_NEAR = 64  # nearest hashes whose photos are compared
@@ -47,7 +47,7 @@ class NearDuplicates:
         near: (n,) int64, equal where photos are exact or near duplicates, directly or over others.
         any: (n,) int64, likewise with mirrored copies.
         pairs: (pairs, 2) int64, the near duplicates that made the clusters, lower position first.
-        alike: (pairs,) float64, correlation of their fine structure, from likeness.LEAST_ALIKE to 1.
+        alike: (pairs,) float64, correlation of their fine structure, from hashes.LEAST_ALIKE to 1.
         mirrored: (pairs,) bool, one of the two had to be mirrored.
         crowded: photos with a hash in a bucket of more than MOST_IN_BUCKET, which were not compared with all of it.
     """
@@ -62,36 +62,36 @@ class NearDuplicates:
 
 
 def find_near_duplicates(
-    prints: Thumbnails,
+    thumbnails: Thumbnails,
     paths: Sequence[Path | None],
     folder: Path,
     *,
     workers: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> NearDuplicates:
-    """Find the photos that look alike; blank photos are left out, each alike to itself alone.
+    """Find exact duplicates, near duplicates and mirrored copies; a blank photo is a duplicate of none.
 
     Args:
-        prints: of n photos.
+        thumbnails: of n photos.
         paths: the n photos; those that may be equal to the pixel are decoded whole.
-        folder: where `prints` are kept.
+        folder: where they are kept.
         workers: threads that decode.
         progress: told (done, total) in photos, of the search, then of those that are decoded whole.
 
     Raises:
         StorageError: `folder` can't be written.
     """
-    shown = np.flatnonzero(prints.there & (prints.spreads > BLANK))
-    found, alike, mirrored, crowded = _search(prints.thumbnails[shown], progress)
-    n, pairs = len(prints.there), shown[found]
+    shown = np.flatnonzero(thumbnails.there & (thumbnails.spreads > BLANK))
+    found, alike, mirrored, crowded = _search(thumbnails.pixels[shown], progress)
+    n, pairs = len(thumbnails.there), shown[found]
     near = components(n, pairs[~mirrored])
     # Photos can only be equal if they are in one cluster and of one size.
-    sized = np.column_stack([near, prints.sizes])[shown]
+    sized = np.column_stack([near, thumbnails.sizes])[shown]
     _, which, many = np.unique(sized, axis=0, return_inverse=True, return_counts=True)
     wanted = shown[many[which.ravel()] > 1].tolist()
-    digests = hash_pixels([Path(str(paths[k])) for k in wanted], folder, workers=workers, progress=progress)
+    keys = hash_pixels([Path(str(paths[k])) for k in wanted], folder, workers=workers, progress=progress)
     first: dict[bytes, int] = {}
-    equal = [(first.setdefault(digest, k), k) for k, digest in zip(wanted, digests, strict=True)]
+    equal = [(first.setdefault(key, k), k) for k, key in zip(wanted, keys, strict=True)]
     exact = components(n, np.array(equal, np.int64).reshape(-1, 2))
     return NearDuplicates(exact, near, components(n, pairs), pairs, alike, mirrored, crowded)
 
@@ -167,8 +167,8 @@ def _search(
     sampled, values = _chunked(samples, thumbnails), _chunked(hashes, thumbnails)
     alone, *same = _same_hash(values, thumbnails, sampled)
     found, alike, mirrored = [same[0]], [same[1]], [np.zeros(len(same[0]), bool)]
-    parent = list(range(len(values)))
-    _join(parent, same[0])
+    clusters = UnionFind(len(values))
+    clusters.join(same[0])
     index = HashIndex(values[alone])
     views = (WHOLE, *CROPS, MIRRORED)
     for done, view in enumerate(views, 1):
@@ -177,10 +177,10 @@ def _search(
         one, other = index.near(_chunked(partial(hashes, view=view), thumbnails[asked]))
         pairs = np.column_stack([asked[one], alone[other]])
         for start in range(0, len(pairs), _PAIRS):
-            part = _apart(parent, pairs[start : start + _PAIRS])
+            part = clusters.apart(pairs[start : start + _PAIRS])
             likeness = _compare(thumbnails, sampled, part, view)
             close = likeness >= LEAST_ALIKE
-            _join(parent, part[close])
+            clusters.join(part[close])
             found.append(np.sort(part[close], axis=1))
             alike.append(likeness[close])
             mirrored.append(np.full(int(close.sum()), view.mirrored))

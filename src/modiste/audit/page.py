@@ -1,6 +1,6 @@
 """One page for a person: what is wrong with the photos and labels, worst first, and what a repair did.
 
-`index.html` holds everything it shows and asks nothing of the network. What it doesn't show, check.json has.
+`index.html` holds everything it shows and asks nothing of the network. check.json has the rest.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ class Line:
 
 
 def summary_lines(manifest: Manifest, findings: Findings) -> list[Line]:
-    """A line for each kind of finding, in the order of docs/checking.md, also where there is none.
+    """A line for each kind of finding, in the order of docs/reference/checking.md, also where there is none.
 
-    Where no photo is on disk, nothing is said of what photos show.
+    Where no photo is on disk, findings about what photos show are left out.
     """
     ids = manifest.frame["id"].to_list()
 
@@ -144,7 +144,7 @@ def _sections(manifest: Manifest, findings: Findings) -> dict[str, dict[str, Any
     sections = {
         "Across splits": ("The score on one of these photos says how well the network remembers the other.", across),
         "Labelled otherwise": (
-            "They look alike, and what is said of them differs.",
+            "They look alike, and their labels differ.",
             [cluster for cluster in inside if cluster.conflicts],
         ),
         "Others": (
@@ -175,13 +175,13 @@ def _shown(manifest: Manifest, cluster: Cluster) -> dict[str, Any]:
 def _cards(
     manifest: Manifest, photos: Sequence[tuple[int, str]], differing: Sequence[str] = ()
 ) -> list[dict[str, Any]]:
-    """What a card shows of each photo: first the labels in which it differs from its like, then others."""
+    """What a card shows of each photo: first the labels in which it differs from its look-alikes, then others."""
     ids, names, parts, cards = manifest.label_set.ids, manifest.label_set.names(), manifest.parts, []
     for k, words in photos:
         target = manifest.targets[k]
-        told = [p for p in range(len(ids)) if target[p] == 1 or (target[p] == 0 and ids[p] in differing)]
-        told.sort(key=lambda p: (ids[p] not in differing, target[p] == 0))
-        chips = [(target[p] == 1, names[p], ids[p] in differing) for p in told]
+        listed = [p for p in range(len(ids)) if target[p] == 1 or (target[p] == 0 and ids[p] in differing)]
+        listed.sort(key=lambda p: (ids[p] not in differing, target[p] == 0))
+        chips = [(target[p] == 1, names[p], ids[p] in differing) for p in listed]
         path = str(manifest.frame["path"][k])
         cards.append(
             {
@@ -199,7 +199,7 @@ def _cards(
 
 def _heatmap(manifest: Manifest, findings: Findings) -> dict[str, Any]:
     """The most frequent labels in their order: names, and rows of (share, phi) or None."""
-    positives = np.array([facts.positives for facts in findings.labels])
+    positives = np.array([stats.positives for stats in findings.labels])
     chosen = np.sort(np.argsort(-positives, kind="stable")[:_MOST_LABELS])
     chosen = chosen[positives[chosen] > 0]
     names, found = manifest.label_set.names(), findings.association

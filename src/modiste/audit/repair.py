@@ -1,6 +1,6 @@
 """Findings -> a cleaned manifest, and what was done to get there. No photo is touched.
 
-What is left out and why: docs/checking.md.
+What is left out and why: docs/reference/checking.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Splits beside random ones: how far label frequencies lie apart; and the groups that a split must not tear."""
+"""How far label frequencies differ between the parts of a split, beside random splits."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Photos -> fingerprints: size, spread of the colours and a thumbnail of each, decoded once and kept.
+"""Photos -> their size, the spread of their colours and a thumbnail of each, decoded once and kept.
 
 What is kept lies in one SQLite file of the report folder. Its journal makes each batch whole or not at all,
-so that a check that was killed goes on with what it had, and a second one decodes only what has changed.
+so that a killed check resumes with what it had, and a second one decodes only what has changed.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from modiste.data import images
 from modiste.errors import PhotoError, StorageError
 
 SIDE = 32  # pixels a side of a thumbnail
-THUMBNAILS_FILE = "fingerprints.sqlite"
+THUMBNAILS_FILE = "fingerprints.sqlite"  # as report folders have called it from the first format on
 _TARGET = 2 * SIDE  # pixels a side that the decoder leaves at least
 _BATCH = 256  # photos between two commits: a fraction of a second of work
-_LAYOUT = 1  # of the file; raise it when a fingerprint means something else
+_LAYOUT = 1  # of the file; raise it when a row means something else
 _TABLE = (
     "CREATE TABLE IF NOT EXISTS photos (path TEXT PRIMARY KEY, size INTEGER, mtime INTEGER, width INTEGER, "
     "height INTEGER, spread REAL, thumbnail BLOB, pixels BLOB)"
@@ -39,32 +39,32 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, eq=False)
 class Thumbnails:
-    """What is known of n photos; zeros where `there` is False.
+    """Thumbnails and sizes of n photos; zeros where `there` is False.
 
     Attributes:
         there: (n,) bool, the photo is on disk and can be read.
         sizes: (n, 2) int64 width and height in pixels, upright.
         spreads: (n,) float64, distance in grey levels between the 0.1 and the 99.9 percentile of the
             channel in which it is largest; a photo of one colour has nearly none.
-        thumbnails: (n, SIDE, SIDE, 3) uint8 RGB, the whole photo stretched to a square.
+        pixels: (n, SIDE, SIDE, 3) uint8 RGB, the whole photo stretched to a square.
         errors: position of each photo that is on disk but can't be read -> the sentence that says why.
     """
 
     there: np.ndarray
     sizes: np.ndarray
     spreads: np.ndarray
-    thumbnails: np.ndarray
+    pixels: np.ndarray
     errors: dict[int, str]
 
 
 def make_thumbnails(
     paths: Sequence[Path | None], folder: Path, *, workers: int, progress: Progress | None = None
 ) -> Thumbnails:
-    """Fingerprint photos in threads (Pillow decodes outside the interpreter's lock); what `folder` keeps is taken.
+    """Make thumbnails in threads (Pillow decodes outside the interpreter's lock); those kept in `folder` are reused.
 
     Args:
         paths: n photos; None where there is no path.
-        folder: where fingerprints are kept; made if missing.
+        folder: where thumbnails are kept; made if missing.
         workers: threads that decode.
         progress: told (done, total) of the photos that have to be decoded.
 
@@ -97,29 +97,29 @@ def make_thumbnails(
 def hash_pixels(paths: Sequence[Path], folder: Path, *, workers: int, progress: Progress | None = None) -> list[bytes]:
     """A hash of the pixels of each photo, decoded whole; photos are the same to the pixel where it is equal.
 
-    The photos have been fingerprinted into `folder`, which keeps their hashes too. A photo that can't be
-    read any more gets its path instead, and so is the same as no other.
+    `make_thumbnails` has been there with the same `folder`, which keeps these hashes too. A photo that can't be
+    read any more gets its path instead, and so equals no other.
 
     Args:
         paths: n photos.
-        folder, workers, progress: as in `fingerprint`.
+        folder, workers, progress: as in `make_thumbnails`.
 
     Raises:
-        StorageError: as `fingerprint`.
+        StorageError: as `make_thumbnails`.
     """
     names = [str(path) for path in paths]
     with _kept(folder) as kept:
         known = dict(kept.execute("SELECT path, pixels FROM photos WHERE pixels IS NOT NULL"))
         todo = [k for k, name in enumerate(names) if name not in known]
 
-        def take(k: int, digest: bytes | None) -> tuple | None:
-            if digest is None:
+        def take(k: int, key: bytes | None) -> tuple | None:
+            if key is None:
                 return None
-            known[names[k]] = digest
-            return digest, names[k]
+            known[names[k]] = key
+            return key, names[k]
 
-        work = _each(todo, lambda k: _digest(Path(names[k])), workers)
-        _keep_each(kept, _UPDATE, (take(k, digest) for k, digest in work), len(todo), progress)
+        work = _each(todo, lambda k: _pixel_key(Path(names[k])), workers)
+        _keep_each(kept, _UPDATE, (take(k, key) for k, key in work), len(todo), progress)
     return [known.get(name, name.encode()) for name in names]
 
 
@@ -139,7 +139,7 @@ def _kept(folder: Path) -> Iterator[sqlite3.Connection]:
             connection.close()
     except sqlite3.Error as error:
         fix = "freeing space, another folder with -o, or removing that file"
-        raise StorageError.expected(f"{path} to be kept fingerprints that can be written", f"'{error}'", fix) from error
+        raise StorageError.expected(f"{path} to be a writable file of thumbnails", f"'{error}'", fix) from error
     except OSError as error:
         fix = "another folder with -o"
         raise StorageError.expected(f"{path.parent} to be a folder", f"'{error.strerror}'", fix) from error
@@ -166,7 +166,7 @@ def _recall(
 def _fill(made: Thumbnails, k: int, facts: Sequence) -> None:
     width, height, spread, thumbnail = facts
     made.there[k], made.sizes[k], made.spreads[k] = True, (width, height), spread
-    made.thumbnails[k] = np.frombuffer(thumbnail, np.uint8).reshape(SIDE, SIDE, 3)
+    made.pixels[k] = np.frombuffer(thumbnail, np.uint8).reshape(SIDE, SIDE, 3)
 
 
 def _keep_each(
@@ -214,10 +214,10 @@ def _facts(path: Path) -> tuple[int, int, float, bytes] | str:
     return header.width, header.height, float((high - low).max()), thumbnail.tobytes()
 
 
-def _digest(path: Path) -> bytes | None:
+def _pixel_key(path: Path) -> bytes | None:
     try:
         photo = images.read_photo(path)
-    except PhotoError:  # removed or spoilt since its fingerprint was taken
+    except PhotoError:  # removed or damaged since its thumbnail was made
         return None
     return hashlib.blake2b(str(photo.shape).encode() + photo.tobytes(), digest_size=16).digest()
 

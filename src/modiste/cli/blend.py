@@ -13,17 +13,17 @@ from modiste.cli.workflows import show_tuned
 
 def blend(
     runs: Annotated[list[Path], typer.Argument(help="Run folders that were trained with the same split.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Blend folder to make.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Blend folder to write.")],
     policy: Policy = None,
     calibration: CalibrationMethod = None,
-    split: Annotated[Literal["train", "val", "test"], typer.Option(help="Photos to fit on.")] = "val",
+    split: Annotated[Literal["train", "val", "test"], typer.Option(help="Split to fit the blend on.")] = "val",
     as_json: Json = False,
 ) -> None:
     """Make one model of several runs, then calibrate and tune it.
 
-    The best single run, the mean of all, convex weights and a stack over all labels' scores are compared out of
-    fold; the simpler one is kept unless another is better beyond noise. The blend folder holds copies of its runs;
-    evaluate and tag take it like any other.
+    The best single run, the mean, a weighted mean and a stack (logistic regression on all labels' logits) are
+    compared out of fold; a more complex one is kept only if it is better beyond chance. The blend folder holds
+    copies of its runs; evaluate, tag and export take it like a run folder.
 
     Examples:
 

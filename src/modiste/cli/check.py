@@ -17,12 +17,13 @@ from modiste.cli.options import (
     Json,
     LabelFile,
     Labels,
+    Overwrite,
     Root,
     SplitColumn,
     data_config,
     new_table,
 )
-from modiste.cli.output import name_failures, print_json
+from modiste.cli.output import counted, name_failures, print_json
 from modiste.errors import PhotoError
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 _MOST_NAMED = 20  # photos named on stderr; check.json has all
 
 
-Workers = Annotated[int | None, typer.Option(min=1, help="Photos decoded at once. Default: one a core.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Photos decoded concurrently. Default: one per core.")]
 
 
 def check(
@@ -44,10 +45,12 @@ def check(
         Path | None, typer.Option("-o", "--output", help="Report folder. Default: MANIFEST's name with '-check'.")
     ] = None,
     fix: Annotated[
-        Path | None, typer.Option(help="Write a cleaned manifest: .csv, .tsv, .parquet or .jsonl. No photo is touched.")
+        Path | None,
+        typer.Option(help="Write a cleaned manifest: .csv, .tsv, .parquet or .jsonl. Photos stay as they are."),
     ] = None,
+    overwrite: Overwrite = False,
     min_side: Annotated[
-        int | None, typer.Option(min=1, help="Pixels; a photo with a shorter side is tiny. Default: 64.")
+        int | None, typer.Option(min=1, help="Photos with a shorter side, in pixels, count as tiny. Default: 64.")
     ] = None,
     workers: Workers = None,
     labels: Labels = None,
@@ -62,9 +65,9 @@ def check(
 ) -> None:
     """Find what is wrong with the photos and labels of a manifest, before anything is trained on it.
 
-    Missing and broken photos, copies and near copies, the same photo with other labels, photos that leak
+    Finds missing and broken photos, exact and near duplicates, duplicates with different labels, photos that leak
     from train into test, rare and contradictory labels. Writes a page with thumbnails and check.json.
-    A killed check goes on where it stopped.
+    A killed check resumes when the command is run again.
 
     Examples:
 
@@ -87,7 +90,7 @@ def check(
         fold_column=fold_column,
         root=root,
     )
-    cleaned = None if fix is None else new_table(fix)
+    cleaned = None if fix is None else new_table(fix, manifest, overwrite=overwrite)
     photos = Manifest.read(manifest, config, strict=False)
     folder = output or _report_folder(manifest)
     findings = audit(photos, *_look(photos, folder, workers), min_side=min_side or MIN_SIDE)
@@ -115,7 +118,7 @@ def _answer(photos: Manifest, findings: Findings, folder: Path, cleaned: Path | 
     else:
         _print_findings(photos, findings)
         if fixed is not None:
-            title = f"{cleaned}: {len(fixed.manifest):,} of {len(photos):,} photos"
+            title = f"{cleaned}: {len(fixed.manifest):,} of {counted(len(photos), 'photo')}"
             print_table(title, ["done", "photos"], fixed.counts().items() or [("nothing to do", 0)])
     console.print(f"report: {page}")
     _name_broken(photos, findings)
@@ -143,7 +146,8 @@ def _print_findings(photos: Manifest, findings: Findings) -> None:
     from modiste.audit.page import summary_lines
     from modiste.cli.tables import print_table, print_words
 
-    title = f"{findings.photos:,} photos, {findings.there:,} of them on disk; {len(findings.labels)} labels"
+    labels = counted(len(findings.labels), "label")
+    title = f"{counted(findings.photos, 'photo')}, {findings.there:,} of them on disk; {labels}"
     lines = summary_lines(photos, findings)
     rows = [(line.name, line.count, line.meaning, "\n".join(line.examples)) for line in lines if line.count]
     print_table(title, ["finding", "how many", "what", "for example"], rows)

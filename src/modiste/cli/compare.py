@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -19,6 +19,7 @@ from modiste.cli.options import (
     NoCache,
     Output,
     PhotoList,
+    RecipeName,
     Resume,
     Root,
     SplitColumn,
@@ -30,18 +31,24 @@ from modiste.cli.options import (
 from modiste.cli.output import print_json
 from modiste.errors import UsageError
 
+if TYPE_CHECKING:
+    from modiste.experiments.grid import Grid
+
 
 def compare(
     manifest: PhotoList = None,
     output: Output = None,
-    recipe: Annotated[str | None, typer.Option(help="A recipe of modiste's, or a TOML file. Default: jd2018.")] = None,
+    recipe: RecipeName = None,
     backbones: Annotated[str | None, typer.Option(help="timm models, comma separated. Default: the recipe's.")] = None,
     optimizers: Annotated[
         str | None, typer.Option(help="adam, adamw, sgd, comma separated, in all stages. Default: the recipe's.")
     ] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Trainings of each, best three or more. Default: 3.")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Training runs per candidate, three or more for intervals. Default: 3.")
+    ] = None,
     grid: Annotated[
-        Path | None, typer.Option(help="TOML file of candidates, in place of recipe, backbones, optimizers, seeds.")
+        Path | None,
+        typer.Option(help="TOML file of candidates; replaces --recipe, --backbones, --optimizers, --seeds."),
     ] = None,
     resume: Resume = None,
     weights: Weights = None,
@@ -57,12 +64,12 @@ def compare(
     root: Root = None,
     as_json: Json = False,
 ) -> None:
-    """Train backbones and optimisers with several seeds, and say which is best and how sure that is.
+    """Train backbones and optimisers with several seeds, and rank them with confidence intervals.
 
-    What locked layers say of the photos is computed once and shared by all seeds, optimisers and stages. Prints the
-    paper's table with means, spreads and intervals; names a winner only where the difference exceeds chance, over
-    photos and seeds; keeps the best run in DIR/best. Validation photos choose, test photos judge. A killed
-    comparison goes on with `--resume DIR`.
+    Features of frozen layers are computed once and shared by all seeds, optimisers and stages. Prints the paper's
+    table with means, standard deviations and intervals, names a winner only where the difference exceeds chance over
+    photos and seeds, and copies the best run to DIR/best. The best run is chosen on validation photos and scored on
+    test photos. A killed comparison is resumed with `--resume DIR`.
 
     Examples:
 
@@ -84,36 +91,46 @@ def compare(
     )
     off = "off" if no_cache else None
     changes = assignments({"model.weights": weights, "train.cache": off}) + data + (assign or [])
-    made = (recipe, backbones, optimizers, seeds)
-    if resume is not None and any([grid, output, *made, *changes]):
+    product = _Product(recipe, backbones, optimizers, seeds)
+    if resume is not None and any([grid, output, *product, *changes]):
         raise UsageError.expected("--resume DIR alone", "settings beside it", "a new comparison with -o")
     if manifest is not None:
-        _begin(folder, manifest, (grid, *made), changes)
+        _create(folder, manifest, _grid(grid, product, changes), accelerator)
     _show(folder, accelerator, as_json=as_json)
 
 
-def _begin(
-    folder: Path,
-    manifest: Path,
-    asked: tuple[Path | None, str | None, str | None, str | None, int | None],
-    changes: list[str],
-) -> None:
-    """Make the folder of a comparison from a grid in a file, or from names."""
-    from modiste.data.manifest import Manifest
-    from modiste.experiments.compare import create_comparison
+class _Product(NamedTuple):
+    """Options that make candidates of every backbone with every optimiser; None is the default."""
+
+    recipe: str | None
+    backbones: str | None
+    optimizers: str | None
+    seeds: int | None
+
+
+def _grid(file: Path | None, product: _Product, changes: list[str]) -> Grid:
+    """The candidates, of a file or of options."""
+    from modiste.config import DEFAULT_RECIPE
     from modiste.experiments.grid import Grid
 
-    grid, recipe, backbones, optimizers, seeds = asked
-    if grid is not None and any(asked[1:]):
+    if file is not None and any(product):
         got = "--recipe, --backbones, --optimizers or --seeds beside it"
         raise UsageError.expected("--grid alone", got, "naming them in the file")
-    if grid is not None:
-        wanted = Grid.read(grid).changed(changes)
-    else:
-        names = [text.split(",") if text else [] for text in (backbones, optimizers)]
-        wanted = Grid.product(recipe or "jd2018", *names, seeds=seeds or 3, changes=changes)
-    _, first = next(wanted.runs())
-    create_comparison(folder, wanted, Manifest.read(manifest, first.data))
+    if file is not None:
+        return Grid.read(file).changed(changes)
+    names = [text.split(",") if text else [] for text in (product.backbones, product.optimizers)]
+    return Grid.product(product.recipe or DEFAULT_RECIPE, *names, seeds=product.seeds or 3, changes=changes)
+
+
+def _create(folder: Path, manifest: Path, grid: Grid, accelerator: str) -> None:
+    """Make the folder of a comparison."""
+    from modiste.data.manifest import Manifest
+    from modiste.experiments.compare import create_comparison
+    from modiste.training.state import make_fabric
+
+    _, first = next(grid.runs())
+    make_fabric(first, 1, accelerator)  # refused before there is a folder
+    create_comparison(folder, grid, Manifest.read(manifest, first.data))
 
 
 def _show(folder: Path, accelerator: str, *, as_json: bool) -> None:

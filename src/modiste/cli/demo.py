@@ -14,20 +14,20 @@ from modiste.cli.workflows import evaluate_split, resume_training, show_evaluati
 
 
 def demo(
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to make.")] = Path("modiste-demo"),
+    output: Annotated[Path, typer.Option("-o", "--output", help="New folder to write.")] = Path("modiste-demo"),
     as_json: Json = False,
 ) -> None:
     """Draw garments, train on them, evaluate, tag and report: no data, no network, under 4 minutes.
 
-    The pictures are drawn, not photographed; their 13 styles are as frequent, and as often together,
-    as in the JD AI Fashion Challenge. Run again to go on where it stopped.
+    The pictures are drawn, not photographed; the frequencies of their 13 styles and of their combinations are those
+    of the JD AI Fashion Challenge. Run the command again to resume it.
     """
     from modiste.cli.progress import console, counting
     from modiste.demo.demo import prepare, tag_some
     from modiste.evaluation.report import DRAWN
 
     console.print(DRAWN)
-    with counting("drawing") as progress:
+    with counting("drawing", "pictures") as progress:
         manifest = prepare(output, progress)
     folder = output / "run"
     run = resume_training(folder) if folder.exists() else start_training(folder, manifest, "demo", [])

@@ -32,11 +32,12 @@ def evaluate(
         Path | None, typer.Argument(help="Other photos with the same labels. Default: the run's own.")
     ] = None,
     split: Annotated[
-        Literal["train", "val", "test", "all"], typer.Option(help="Which photos; all ignores splits.")
+        Literal["train", "val", "test", "all"],
+        typer.Option(help="Photos to score; all takes every photo of the manifest."),
     ] = "test",
     views: Views = None,
     thresholds: Thresholds = None,
-    against: Annotated[Path | None, typer.Option(help="Another run: is this one better on these photos?")] = None,
+    against: Annotated[Path | None, typer.Option(help="Another run to compare with on the same photos.")] = None,
     labels: Labels = None,
     delimiter: Delimiter = None,
     image_column: ImageColumn = None,
@@ -47,9 +48,9 @@ def evaluate(
 ) -> None:
     """Score a run on the photos of one split and write a report.
 
-    Each score has a 95 % interval, and stands beside what two answers that look at no photo would get. On the
-    photos that thresholds were tuned on, each photo is decided by what the others tuned.
-    Writes predictions, metrics.json and a report into the run folder.
+    Each score has a 95 % interval and stands beside two baselines that look at no photo. On the photos that
+    thresholds were tuned on, scores are cross-fitted. Writes predictions, metrics.json and a report into the run
+    folder; scores of other photos or thresholds are kept beside the model's own.
 
     Examples:
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import typer
 
@@ -28,15 +28,17 @@ def fetch(
     urls: Annotated[Path, typer.Argument(metavar="LIST", help="Table with a URL column, or a text file of URLs.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for photos and manifest.csv.")],
     size: Annotated[
-        int | None, typer.Option(min=16, help="Shrink on arrival: pixels of the shorter side. Default: keep the file.")
+        int | None,
+        typer.Option(min=16, help="Resize to this shorter side, in pixels. Default: keep the file as it is."),
     ] = None,
     kind: Annotated[
-        Literal["files", "webdataset", "parquet"], typer.Option("--format", help="A file a photo, or shards of many.")
+        Literal["files", "webdataset", "parquet"],
+        typer.Option("--format", help="One file per photo, or shards of many photos."),
     ] = "files",
-    shard_size: Annotated[int | None, typer.Option(min=1, help="Photos a shard. Default: 1000.")] = None,
+    shard_size: Annotated[int | None, typer.Option(min=1, help="Photos per shard. Default: 1000.")] = None,
     url_column: Annotated[str | None, typer.Option(help="Column of URLs.")] = None,
     id_column: Annotated[str | None, typer.Option(help="Column that names the files.")] = None,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed, and only that.")] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Retry failed photos only.")] = False,
     workers: Workers = None,
     per_host: PerHost = None,
     rate: Rate = None,
@@ -52,8 +54,8 @@ def fetch(
 ) -> None:
     """Fetch photos from a list of URLs, verify each, and write a manifest.
 
-    Every photo is decoded before it gets its name. Run the same command again to go on where it
-    stopped; what failed is not asked for again but with --retry-failed.
+    Every photo is decoded before it is kept. Run the same command again to resume it; failed photos are retried
+    only with --retry-failed, or once --allow-private or --ignore-opt-out allows what had been refused.
 
     Examples:
 
@@ -67,7 +69,7 @@ def fetch(
     times = {"connect_timeout": connect_timeout, "read_timeout": read_timeout, "total_timeout": total_timeout}
     manners = {"allow_private": allow_private, "ignore_opt_out": ignore_opt_out, "user_agent": user_agent}
     _fetch(
-        (urls, url_column, id_column),
+        _UrlList(urls, url_column, id_column),
         output,
         {"size": size, "output": kind, "shard_size": shard_size, **limits, **times, **manners},
         retry_failed=retry_failed,
@@ -75,15 +77,23 @@ def fetch(
     )
 
 
+class _UrlList(NamedTuple):
+    """A list of URLs, and its columns where they are named."""
+
+    path: Path
+    url_column: str | None
+    id_column: str | None
+
+
 def _fetch(
-    source: tuple[Path, str | None, str | None],
+    urls: _UrlList,
     folder: Path,
     settings: dict[str, Any],
     *,
     retry_failed: bool,
     as_json: bool,
 ) -> None:
-    """Fetch and show it; `source` is a list, its column of URLs and its column of ids."""
+    """Fetch and show it."""
     from modiste.cli.progress import console, fetching
     from modiste.cli.tables import print_fetched
     from modiste.fetching.config import FetchConfig
@@ -91,13 +101,12 @@ def _fetch(
     from modiste.fetching.listing import Listing
 
     config = FetchConfig.of(settings)
-    path, url_column, id_column = source
-    listing = Listing.open(path, url_column=url_column, id_column=id_column)
+    listing = Listing.open(urls.path, url_column=urls.url_column, id_column=urls.id_column)
     try:
         with fetching() as progress:
             summary = fetch_photos(listing, folder, config, retry_failed=retry_failed, progress=progress)
     except KeyboardInterrupt:
-        console.print("modiste: stopped; the same command goes on")
+        console.print("modiste: stopped; run the same command again to resume")
         raise typer.Exit(130) from None
     if as_json:
         print_json(summary.to_dict())

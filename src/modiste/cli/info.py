@@ -13,11 +13,11 @@ from modiste.cli.output import print_json
 
 def info(
     model: Annotated[
-        Path | None, typer.Argument(help="Run or blend folder, or exported file. Default: garments, in the box.")
+        Path | None, typer.Argument(help="Run or blend folder, or exported file. Default: the bundled model, garments.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Say what a model is: its labels, thresholds, scores, size, speed on this machine, and card.
+    """Describe a model: labels, thresholds, scores, size, speed on this machine, and model card.
 
     Examples:
 

@@ -1,8 +1,10 @@
-"""Options that several commands share, as types, and what becomes of them."""
+"""Options that several commands share, as types, and how their values reach the configuration."""
 
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,9 +16,10 @@ if TYPE_CHECKING:
     from modiste.config import DataConfig
 
 PhotoList = Annotated[Path | None, typer.Argument(help="Table, folder of class folders, or list of photos and labels.")]
-Output = Annotated[Path | None, typer.Option("-o", "--output", help="Folder to make.")]
-Resume = Annotated[Path | None, typer.Option(help="Folder to go on with, alone.")]
-RecipeName = Annotated[str, typer.Option(help="A recipe that comes with modiste, or a TOML file.")]
+Output = Annotated[Path | None, typer.Option("-o", "--output", help="New folder to write.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the file to write, if there is one.")]
+Resume = Annotated[Path | None, typer.Option(help="Folder of a killed job to resume; no other options.")]
+RecipeName = Annotated[str | None, typer.Option(help="Name of a built-in recipe, or a TOML file. Default: quick.")]
 Weights = Annotated[
     str | None,
     typer.Option(help="'hub', 'none', a safetensors file, or a folder of BACKBONE.safetensors. Default: the recipe's."),
@@ -24,8 +27,11 @@ Weights = Annotated[
 Assign = Annotated[
     list[str] | None, typer.Option("--set", help="Any recipe key: train.batch_size=32, stages.0.lr=1e-4.")
 ]
-Accelerator = Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Kind of device.")]
-NoCache = Annotated[bool, typer.Option("--no-cache", help="Train from pixels, and keep nothing beside the run.")]
+Accelerator = Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Kind of device to compute on.")]
+NoCache = Annotated[
+    bool,
+    typer.Option("--no-cache", help="Don't use the cache: decode photos and run frozen layers anew in each epoch."),
+]
 _DATA = "Reading the manifest"
 Labels = Annotated[str | None, typer.Option("--labels", help="Label columns, comma separated.", rich_help_panel=_DATA)]
 LabelFile = Annotated[
@@ -34,21 +40,25 @@ LabelFile = Annotated[
 ]
 Delimiter = Annotated[
     Literal[",", ";", "|", " "] | None,
-    typer.Option(help="Between the labels of a list column: , ; | or a space.", rich_help_panel=_DATA),
+    typer.Option(help="Separator between the labels of one cell: , ; | or a space.", rich_help_panel=_DATA),
 ]
 ImageColumn = Annotated[str | None, typer.Option(help="Column of photo paths.", rich_help_panel=_DATA)]
-SplitColumn = Annotated[str | None, typer.Option(help="Column of train, val, test.", rich_help_panel=_DATA)]
+SplitColumn = Annotated[
+    str | None, typer.Option(help="Column with the split of each photo: train, val or test.", rich_help_panel=_DATA)
+]
 GroupColumn = Annotated[
     str | None,
-    typer.Option(help="Column of products or people; a group is never dealt into two splits.", rich_help_panel=_DATA),
+    typer.Option(help="Column of products or people; photos of one group stay in one split.", rich_help_panel=_DATA),
 ]
 FoldColumn = Annotated[str | None, typer.Option(help="Column of fold numbers.", rich_help_panel=_DATA)]
-Fold = Annotated[int | None, typer.Option(help="Fold that validates; the others train.", rich_help_panel=_DATA)]
+Fold = Annotated[
+    int | None, typer.Option(help="Fold to validate on; the others are trained on.", rich_help_panel=_DATA)
+]
 Root = Annotated[str | None, typer.Option(help="Folder that relative paths start from.", rich_help_panel=_DATA)]
 Models = Annotated[
     list[Path] | None,
     typer.Option(
-        "-m", "--model", help="Run, blend or exported file; several: their mean. Default: garments, in the box."
+        "-m", "--model", help="Run, blend or exported file; several are averaged. Default: the bundled model, garments."
     ),
 ]
 Views = Annotated[
@@ -57,47 +67,62 @@ Views = Annotated[
 ]
 Thresholds = Annotated[
     str | None,
-    typer.Option(help="fixed:0.5 (the paper's rule, any number) or top:3, this once. Default: what was tuned."),
+    typer.Option(
+        help="fixed:0.5 (the paper's rule; any number) or top:3, for this command only. Default: the tuned thresholds."
+    ),
 ]
 Policy = Annotated[
     str | None,
     typer.Option(
-        help="fixed:0.5, fbeta:2, precision:0.9, recall:0.9 or top:3; '+never-empty' behind it. Default: the recipe's."
+        help="fixed:0.5, fbeta:2, precision:0.9, recall:0.9 or top:3; append '+never-empty' for at least one label. "
+        "Default: the recipe's."
     ),
 ]
 CalibrationMethod = Annotated[
     Literal["none", "auto", "temperature", "platt", "isotonic"] | None,
-    typer.Option("--calibration", help="auto chooses for each label by cross-validation. Default: the recipe's."),
+    typer.Option(
+        "--calibration",
+        help="Calibration method; auto chooses one for each label by cross-validation. Default: the recipe's.",
+    ),
 ]
 _LIMITS = "Limits"
-Workers = Annotated[int | None, typer.Option(min=1, help="Requests at once. Default: 64.", rich_help_panel=_LIMITS)]
+Workers = Annotated[int | None, typer.Option(min=1, help="Concurrent requests. Default: 64.", rich_help_panel=_LIMITS)]
 PerHost = Annotated[
-    int | None, typer.Option(min=1, help="Requests at once to one host. Default: 16.", rich_help_panel=_LIMITS)
+    int | None, typer.Option(min=1, help="Concurrent requests to one host. Default: 16.", rich_help_panel=_LIMITS)
 ]
-Rate = Annotated[float | None, typer.Option(min=0.001, help="Requests a second to one host.", rich_help_panel=_LIMITS)]
+Rate = Annotated[
+    float | None, typer.Option(min=0.001, help="Most requests per second to one host.", rich_help_panel=_LIMITS)
+]
 ConnectTimeout = Annotated[
-    float | None, typer.Option(min=0.1, help="Seconds to open a connection. Default: 10.", rich_help_panel=_LIMITS)
+    float | None,
+    typer.Option(min=0.1, help="Longest wait for a connection, in seconds. Default: 10.", rich_help_panel=_LIMITS),
 ]
 ReadTimeout = Annotated[
-    float | None, typer.Option(min=0.1, help="Seconds without a byte. Default: 20.", rich_help_panel=_LIMITS)
+    float | None, typer.Option(min=0.1, help="Longest wait for data, in seconds. Default: 20.", rich_help_panel=_LIMITS)
 ]
 TotalTimeout = Annotated[
-    float | None, typer.Option(min=0.1, help="Seconds for one attempt. Default: 60.", rich_help_panel=_LIMITS)
+    float | None,
+    typer.Option(min=0.1, help="Longest attempt in all, in seconds. Default: 60.", rich_help_panel=_LIMITS),
 ]
 Retries = Annotated[
     int | None,
-    typer.Option(min=0, help="Further attempts where a failure may heal. Default: 3.", rich_help_panel=_LIMITS),
+    typer.Option(min=0, help="Further attempts after a temporary failure. Default: 3.", rich_help_panel=_LIMITS),
 ]
 MaxBytes = Annotated[
-    int | None, typer.Option(min=1, help="Of one photo's file. Default: 30000000.", rich_help_panel=_LIMITS)
+    int | None, typer.Option(min=1, help="Largest download, in bytes. Default: 30000000.", rich_help_panel=_LIMITS)
 ]
 AllowPrivate = Annotated[
-    bool, typer.Option("--allow-private", help="Also loopback and private addresses.", rich_help_panel=_LIMITS)
+    bool, typer.Option("--allow-private", help="Allow loopback and private addresses.", rich_help_panel=_LIMITS)
 ]
 IgnoreOptOut = Annotated[
-    bool, typer.Option("--ignore-opt-out", help="Also photos whose server says noai.", rich_help_panel=_LIMITS)
+    bool,
+    typer.Option(
+        "--ignore-opt-out", help="Fetch photos even where the server's X-Robots-Tag says noai.", rich_help_panel=_LIMITS
+    ),
 ]
-UserAgent = Annotated[str | None, typer.Option(help="Who asks; name a way to reach you.", rich_help_panel=_LIMITS)]
+UserAgent = Annotated[
+    str | None, typer.Option(help="User-Agent header; include a way to reach you.", rich_help_panel=_LIMITS)
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
@@ -120,19 +145,36 @@ def data_config(labels: str | None, **values: Any) -> DataConfig:
     return DataConfig(label_columns=tuple(labels.split(",")) if labels else None, **given)
 
 
-def new_table(path: Path) -> Path:
-    """A table that is to be written, refused early where it can't be.
+def new_file(path: Path, inputs: Iterable[Path | str | None], *, overwrite: bool) -> Path:
+    """A file that is to be written, refused early where something would be lost.
+
+    Args:
+        path: the file.
+        inputs: what the command reads, which is never overwritten.
+        overwrite: whether another file may be.
 
     Raises:
-        UsageError: there is such a file already.
+        UsageError: it is one of the inputs, or there is such a file already.
+    """
+    if path.is_file():
+        if any(os.path.exists(one) and path.samefile(one) for one in inputs if one is not None):  # noqa: PTH110
+            raise UsageError.expected(f"{path} to be a new file", "one that this command reads", "another name")
+        if not overwrite:
+            raise UsageError.expected(f"{path} to be a new file", "one that exists", "--overwrite, or another name")
+    return path
+
+
+def new_table(path: Path, manifest: Path, *, overwrite: bool) -> Path:
+    """A manifest that is to be made of another one; as `new_file`.
+
+    Raises:
+        UsageError: as `new_file`.
         ManifestError: its suffix is none of a table.
     """
     from modiste.data.tables import table_suffix
 
-    if path.exists():
-        raise UsageError.expected(f"{path} to be a new file", "one that exists", "another name")
     table_suffix(path)
-    return path
+    return new_file(path, [manifest], overwrite=overwrite)
 
 
 def run_folder(manifest: Path | None, output: Path | None, resume: Path | None) -> Path:

@@ -1,11 +1,64 @@
-"""How a command answers: one JSON document, failures by name, an exit code."""
+"""How a command answers: one JSON document, failures by name, an exit code; and what is logged on the way."""
+
+from __future__ import annotations
 
 import json
+import logging
 import os
-from collections.abc import Sequence
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import typer
+
+from modiste.errors import ModisteError
+
+logger = logging.getLogger("modiste")  # of the whole package: what it falls back to, and why
+
+
+class _Words(logging.Handler):
+    """Log lines above the progress bars on stderr; with a traceback where `--debug` asks for it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one record."""
+        from modiste.cli.progress import console
+
+        console.print(f"modiste: {record.getMessage()}", markup=False)
+        if record.exc_info and debugging():
+            console.print("".join(traceback.format_exception(*record.exc_info)), markup=False, end="")
+
+
+def show_log(level: int = logging.WARNING) -> None:
+    """Show what the library logs on stderr: warnings, with INFO also what it falls back to, with DEBUG all of it."""
+    logger.handlers = [_Words()]
+    logger.setLevel(level)
+
+
+def log_level() -> int:
+    """The level that `show_log` was given last."""
+    return logger.level
+
+
+def debugging() -> bool:
+    """Whether `--debug` was given."""
+    return log_level() <= logging.DEBUG
+
+
+@contextmanager
+def one_voice() -> Iterator[None]:
+    """Of several processes that train together and meet the same error, only the first one says so."""
+    try:
+        yield
+    except ModisteError as error:
+        if first_process():
+            raise
+        raise typer.Exit(error.exit_code) from error
+
+
+def counted(n: int, noun: str, nouns: str | None = None) -> str:
+    """A number with its noun: "1 photo", "2,000 photos"; `nouns` is the plural where it is no mere s."""
+    return f"{n:,} {noun if n == 1 else nouns or noun + 's'}"
 
 
 def name_failures(errors: Sequence[str], photos: int, *, most: int | None = None, failed: int | None = None) -> None:
@@ -20,7 +73,7 @@ def name_failures(errors: Sequence[str], photos: int, *, most: int | None = None
     if failed > len(named):
         typer.echo(f"modiste: and {failed - len(named):,} more", err=True)
     if failed:
-        typer.echo(f"modiste: {failed} of {photos} photos failed", err=True)
+        typer.echo(f"modiste: {failed:,} of {counted(photos, 'photo')} failed", err=True)
         raise typer.Exit(1)
 
 
@@ -30,5 +83,5 @@ def print_json(data: dict[str, Any]) -> None:
 
 
 def first_process() -> bool:
-    """Whether this is the only or the first of several processes."""
+    """Whether this is the only or the first of several processes that train together."""
     return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0

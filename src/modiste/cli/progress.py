@@ -1,24 +1,18 @@
-"""What a person sees in the terminal: progress on the error stream, tables on the output."""
+"""How far long work is, on stderr: bars in a terminal, elsewhere a line every 30 seconds."""
 
 from __future__ import annotations
 
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
 from rich.text import Text
 
 from modiste.training.monitor import EpochRow, Monitor
@@ -28,130 +22,285 @@ if TYPE_CHECKING:  # need torch, or the network
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
-
-class _Rate(ProgressColumn):
-    """Photos a second."""
-
-    def render(self, task: Task) -> Text:
-        """Rate of `task`, scaled from steps to photos where it says how many a step has."""
-        speed = task.finished_speed or task.speed
-        scale = task.fields.get("photos", 1)
-        return Text(
-            "" if speed is None else f"{speed * scale:,.1f} photos/s", style="progress.data.speed", no_wrap=True
-        )
+EVERY = 30.0  # seconds between two lines where stderr is no terminal
+_WINDOW = 120.0  # seconds that a rate is taken over
+_SHORT = 1.0  # seconds: a rate over less says nothing
 
 
-def _bar() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=16),
-        MofNCompleteColumn(),
-        _Rate(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[words]}"),
-        console=console,
-        speed_estimate_period=120,
-    )
+class Work:
+    """A piece of work: how much of it is done, how fast it goes, how long the rest will take.
+
+    Args:
+        what: what is being done, as words.
+        unit: what its rate counts; "" where a rate would say nothing.
+        counts: what `done` and `total` count, where that is not the unit.
+        done: how much was done before.
+        total: of how much; None where that is not known yet.
+    """
+
+    def __init__(
+        self, what: str, unit: str = "photos", *, counts: str | None = None, done: int = 0, total: int | None = None
+    ) -> None:
+        self.what, self.unit, self.counts = what, unit, unit if counts is None else counts
+        self.done, self.total, self.words = done, total, ""
+        self.scale = 1  # units of the rate in each that is counted
+        self.ended = False
+        self._begun = time.monotonic()
+        self.restart()
+
+    def restart(self) -> None:
+        """Take rates from here on."""
+        self._at = time.monotonic()
+        self._seen = deque([(self._at, self.done)])
+
+    def tell(self, done: int, total: int | None, words: str = "") -> None:
+        """Note how far it is; where that is less than before, it is another round of the same work."""
+        again = done < self.done
+        self.done, self.total, self.words = done, total, words
+        if again:
+            self.restart()
+        self._at = time.monotonic()
+        if self._at - self._seen[-1][0] >= _SHORT:
+            self._seen.append((self._at, done))
+        while len(self._seen) > 2 and self._seen[1][0] <= self._at - _WINDOW:
+            self._seen.popleft()
+
+    def end(self) -> None:
+        """Note that it has ended well: what was expected besides, there was not."""
+        self.ended, self.total = True, self.done
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to do, or was nothing."""
+        return self.total == 0
+
+    @property
+    def rate(self) -> float | None:
+        """Units a second, over the last two minutes; None where nothing can be said yet."""
+        then, before = self._seen[0]
+        seconds = (self._at if self.ended else time.monotonic()) - then
+        return (self.done - before) * self.scale / seconds if seconds >= _SHORT and self.done > before else None
+
+    @property
+    def left(self) -> float | None:
+        """Seconds until it is done, about."""
+        if self.ended or self.total is None or not self.rate:
+            return None
+        return (self.total - self.done) * self.scale / self.rate
+
+    def facts(self, *, full: bool = True) -> str:
+        """Rate, time and further words; `full` also names what is counted and how far it is."""
+        single = self.total == 1 and not self.counts  # one thing, such as tracing a network
+        parts = [] if self.total is None or single else [self._progress(full=full)]
+        if self.rate is not None and self.unit:
+            parts.append(f"{self.rate:,.1f} {self.unit}/s")
+        if self.ended:
+            parts.append(duration(self._at - self._begun))
+        elif self.left is not None:
+            parts.append(f"{duration(self.left)} left")
+        return ", ".join([*parts, *filter(None, [self.words])])
+
+    def _progress(self, *, full: bool) -> str:
+        if not full:
+            return f"{self.done:,}/{self.total:,}"
+        done = f"{self.done:,} of {self.total:,}" if self.done != self.total else f"{self.done:,}"
+        return f"{done} {self.counts}".rstrip()
+
+    def line(self) -> str:
+        """All of it in one line."""
+        facts = self.facts()
+        return f"{self.what}: {facts}" if facts else self.what
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: "40 s", "12 min", "3 h 5 min"."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
+class Display:
+    """Shows pieces of work, from the first that is added until it is stopped."""
+
+    def __init__(self) -> None:
+        self.works: list[Work] = []
+        self._live: Live | None = None
+        self._lines: _Lines | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether it shows anything."""
+        return self._live is not None or self._lines is not None
+
+    def add(self, work: Work) -> Work:
+        """Show one more."""
+        self.works.append(work)
+        if self.running:
+            return work
+        if console.is_terminal and not console.is_dumb_terminal:
+            self._live = Live(get_renderable=self._bars, console=console, refresh_per_second=10)
+            self._live.start()
+        else:
+            self._lines = _Lines(self.works)
+            self._lines.start()
+        return work
+
+    def end(self, work: Work) -> None:
+        """Note that one has ended well; its bar stays, at its end."""
+        work.end()
+        if self._lines is not None:
+            self._lines.ended(work)
+
+    def remove(self, work: Work) -> None:
+        """Show one less."""
+        self.works.remove(work)
+        if not self.works:
+            self.stop()
+
+    def stop(self) -> None:
+        """Show nothing any more."""
+        if self._live is not None:
+            self._live.stop()
+        if self._lines is not None:
+            self._lines.stop()
+        self._live = self._lines = None
+        self.works.clear()
+
+    def _bars(self) -> Table:
+        table = Table.grid(padding=(0, 1))
+        for work in [work for work in self.works if not work.empty]:
+            bar = ProgressBar(total=work.total, completed=work.done, width=16, pulse=work.total is None)
+            table.add_row(work.what, bar, Text(work.facts(full=False), no_wrap=True))
+        return table
+
+
+class _Lines:
+    """Prints a line for each piece of work every 30 seconds, whether it has got on or not."""
+
+    def __init__(self, works: list[Work]) -> None:
+        self._works, self._printed = works, set[Work]()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="modiste-progress", daemon=True)
+
+    def start(self) -> None:
+        """Begin to wait."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Print nothing any more."""
+        self._stopped.set()
+        self._thread.join()
+
+    def ended(self, work: Work) -> None:
+        """Print a last line of work that had lines before."""
+        if work in self._printed:
+            console.print(work.line(), markup=False)
+
+    def _run(self) -> None:
+        while not self._stopped.wait(EVERY):
+            for work in [work for work in self._works if not work.empty and not work.ended]:
+                self._printed.add(work)
+                console.print(work.line(), markup=False)
 
 
 @contextmanager
-def counting(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar for work that tells (done, total)."""
-    with _bar() as bar:
-        task = bar.add_task(what, total=None, words="")
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+def _displayed() -> Iterator[Display]:
+    display = Display()
+    try:
+        yield display
+    finally:
+        display.stop()
+
+
+@contextmanager
+def counting(what: str, unit: str = "photos") -> Iterator[Callable[[int, int], None]]:
+    """Show work that tells (done, total)."""
+    with _displayed() as display:
+        work = display.add(Work(what, unit))
+        yield work.tell
+        display.end(work)
 
 
 @contextmanager
 def doing() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar for work of several kinds, one after the other, that tells (what, done, total)."""
-    with _bar() as bar:
-        task = bar.add_task("", total=None, words="", visible=False)
-        shown = ""
+    """Show work of several kinds, one after the other, that tells (what, done, total)."""
+    with _displayed() as display:
 
         def show(what: str, done: int, total: int) -> None:
-            nonlocal shown
-            if what != shown:
-                bar.reset(task, description=what, visible=True)
-                shown = what
-            bar.update(task, completed=done, total=total)
+            if not display.works or display.works[-1].what != what:
+                if display.works:
+                    display.end(display.works[-1])
+                display.add(Work(what, ""))
+            display.works[-1].tell(done, total)
 
         yield show
+        if display.works:
+            display.end(display.works[-1])
 
 
 @contextmanager
 def fetching() -> Iterator[Callable[[FetchState], None]]:
-    """A bar for a fetch: photos and megabytes a second, time left, failures by kind."""
-    with _bar() as bar:
-        task = bar.add_task("fetching", total=None, words="")
-        begun = time.monotonic()
-        shown, last = 0.0, None
+    """Show a fetch: photos and megabytes a second, time left, failures by kind."""
+    with _displayed() as display:
+        work, begun = display.add(Work("fetching")), time.monotonic()
 
         def show(state: FetchState) -> None:
-            """Draw at most ten times a second."""
-            nonlocal shown, last
-            last = state
-            if time.monotonic() < shown + 0.1:
-                return
-            shown = time.monotonic()
-            draw(state, state.total)
-
-        def draw(state: FetchState, total: int) -> None:
-            failures = ", ".join(f"{count} {kind}" for kind, count in state.failures.most_common(4))
-            words = f"{state.bytes / 1e6 / (time.monotonic() - begun):.1f} MB/s  {failures}"
+            failures = ", ".join(f"{count:,} {kind}" for kind, count in state.failures.most_common(4))
+            speed = f"{state.bytes / 1e6 / max(time.monotonic() - begun, _SHORT):.1f} MB/s"
             done = state.done - state.earlier  # what was there already says nothing about the rate
-            bar.update(task, completed=done, total=max(total - state.earlier, done), words=words)
+            work.tell(done, max(state.total - state.earlier, done), f"{speed}, {failures}" if failures else speed)
 
         yield show
-        if last is not None:
-            draw(last, last.done)
+        display.end(work)
 
 
 class TerminalMonitor(Monitor):
-    """A bar over all steps with loss, rate and time left, and a line for each epoch."""
+    """Shows all steps with loss, rate and time left, what is computed beforehand, and a line for each epoch."""
 
     def __init__(self) -> None:
-        self.bar = _bar()
-        self.cached: TaskID | None = None
-        self.training = False
+        self.display = Display()
+        self._steps: Work | None = None
+        self._caching: Work | None = None
 
     def start(self, epochs: int, steps: int, step: int) -> None:
-        """Show the bar."""
-        self.epochs, self.training = epochs, True
-        self.task = self.bar.add_task("training", total=steps, completed=step, words="", photos=1)
-        self.bar.start()
+        """Show the steps."""
+        self._epochs = epochs
+        self._steps = self.display.add(Work("training", counts="steps", done=step, total=steps))
         if step:
-            console.print(f"going on after step {step} of {steps}")
+            console.print(f"resuming after step {step} of {steps}")
 
     def step(self, step: int, stage: str, loss: float, lr: float, photos: int) -> None:
-        """Move the bar."""
-        words = f"loss {loss:.4f}  lr {lr:.1e}"
-        self.bar.update(self.task, completed=step, description=stage, words=words, photos=photos)
+        """Note a step."""
+        if self._steps is not None:
+            self._steps.what, self._steps.scale = f"training {stage}", photos
+            self._steps.tell(step, self._steps.total, f"loss {loss:.4f}, lr {lr:.1e}")
 
     def epoch(self, row: EpochRow) -> None:
-        """Leave a line above the bar."""
+        """Leave a line."""
         console.print(
-            f"epoch {row['epoch']:>3}/{self.epochs}  {row['stage']:<10} loss {row['loss']:.4f}  "
+            f"epoch {row['epoch']:>3}/{self._epochs}  {row['stage']:<10} loss {row['loss']:.4f}  "
             f"val loss {row['val_loss']:.4f}  val mAP {row['val_map']:.4f}  "
             f"{row['photos_per_second']:.1f} photos/s  {row['seconds']:.0f} s",
         )
 
     def caching(self, done: int, total: int) -> None:
-        """Show a bar, during training a second one, while photos are computed once; before or after it too."""
-        if self.cached is None or self.bar.tasks[-1].finished:
-            self.cached = self.bar.add_task("computing once", total=total, words="")
-        self.bar.start()  # nothing happens where it is there
-        self.bar.update(self.cached, completed=done, total=total, visible=done < total)
-        if done >= total and not self.training:
-            self.bar.stop()
+        """Show what is computed or decoded beforehand, as long as it takes."""
+        if self._caching is None:
+            self._caching = self.display.add(Work("computing once"))
+        self._caching.tell(done, total)
+        if done >= total:
+            self.display.end(self._caching)
+            self.display.remove(self._caching)
+            self._caching = None
+            if self._steps is not None:
+                self._steps.restart()  # the rate of training is another
 
     def note(self, words: str) -> None:
-        """Leave a line above the bar."""
+        """Leave a line."""
         console.print(words)
 
     def end(self) -> None:
-        """Take the bar away."""
-        self.training = False
-        self.bar.stop()
+        """Show nothing any more."""
+        self._steps = self._caching = None
+        self.display.stop()

@@ -15,41 +15,45 @@ from modiste.cli.options import (
     Json,
     LabelFile,
     Labels,
+    Overwrite,
     Root,
     SplitColumn,
     data_config,
     new_table,
 )
-from modiste.cli.output import print_json
+from modiste.cli.output import counted, print_json
 from modiste.errors import UsageError
 
 if TYPE_CHECKING:
     from modiste.data.manifest import Manifest
 from modiste.cli.check import Workers, _look, _report_folder
 
-Stratify = Annotated[
-    list[str] | None, typer.Option(help="A column whose values are to be spread evenly beside the labels.")
-]
+Stratify = Annotated[list[str] | None, typer.Option(help="Further column to stratify by; may be repeated.")]
 
 
 NearDuplicates = Annotated[
-    bool, typer.Option("--near-duplicates/--no-near-duplicates", help="Keep photos that look alike together.")
+    bool, typer.Option("--near-duplicates/--no-near-duplicates", help="Keep near duplicates in one split.")
 ]
 
 
 Checked = Annotated[
     Path | None,
-    typer.Option("--check", help="Report folder of `modiste check`, for what it kept of photos."),
+    typer.Option("--check", help="Report folder of `modiste check`, to reuse its thumbnails."),
 ]
 
 
 def split(
     manifest: Annotated[Path, typer.Argument(help="Table, folder of class folders, or list of photos and labels.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Manifest to write: .csv, .tsv, .parquet, .jsonl.")],
-    folds: Annotated[int | None, typer.Option(help="Number this many folds instead; test photos stay out.")] = None,
-    val: Annotated[float | None, typer.Option(min=0, max=1, help="Share of the photos. Default: 0.1.")] = None,
-    test: Annotated[float | None, typer.Option(min=0, max=1, help="Share of the photos. Default: 0.1.")] = None,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same split.")] = 0,
+    overwrite: Overwrite = False,
+    folds: Annotated[
+        int | None, typer.Option(help="Write this many fold numbers instead; test photos get none.")
+    ] = None,
+    val: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Share of photos to validate on. Default: 0.1.")
+    ] = None,
+    test: Annotated[float | None, typer.Option(min=0, max=1, help="Share of photos to test on. Default: 0.1.")] = None,
+    seed: Annotated[int, typer.Option(help="Random seed of the split.")] = 0,
     stratify: Stratify = None,
     near_duplicates: NearDuplicates = True,
     checked: Checked = None,
@@ -63,11 +67,11 @@ def split(
     root: Root = None,
     as_json: Json = False,
 ) -> None:
-    """Deal photos into train, val and test, or into folds, with equal shares of every label.
+    """Split photos into train, val and test, or into folds, stratified by label.
 
-    Photos of one group, and photos that look alike, are never torn apart; the column `group` of the written
-    manifest says what was kept together. Splits that MANIFEST names are made anew; with --folds its test and
-    unused photos stay what they are, and only the others are numbered.
+    Photos of one group and near duplicates stay in one split; the column `group` of the written manifest names what
+    was kept together. Splits that MANIFEST names are replaced; with --folds, its test and unused photos stay as they
+    are, and the others get fold numbers.
 
     Examples:
 
@@ -90,11 +94,10 @@ def split(
         group_column=group_column,
         root=root,
     )
-    new_table(output)
+    new_table(output, manifest, overwrite=overwrite)
     photos = Manifest.read(manifest, config).without("fold")
-    together = 0
-    if near_duplicates:
-        photos, together = _together(photos, checked or _report_folder(manifest), workers)
+    found = _together(photos, checked or _report_folder(manifest), workers) if near_duplicates else (photos, 0)
+    photos, together = found
     if folds is not None:
         dealt = photos.with_folds(folds, seed, stratify or ())
     else:
@@ -135,4 +138,5 @@ def _print_evenness(file: Path, photos: Manifest, together: int, seed: int, *, a
         [(name, f"{ours:.4f}", f"{random:.4f}") for name, ours, random in rows],
     )
     if together:
-        console.print(f"{together} clusters of photos that look alike were kept together")
+        were = "was" if together == 1 else "were"
+        console.print(f"{counted(together, 'cluster')} of photos that look alike {were} kept together")

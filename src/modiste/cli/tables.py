@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from modiste.cli.output import counted
 from modiste.cli.progress import console
 
 if TYPE_CHECKING:  # needs torch
@@ -42,7 +43,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
 
 def print_fetched(summary: Summary) -> None:
     """What came, and what failed and why, on stdout."""
-    title = f"{summary.fetched:,} of {summary.rows:,} photos, {summary.bytes / 1e6:,.1f} MB"
+    title = f"{summary.fetched:,} of {counted(summary.rows, 'photo')}, {summary.bytes / 1e6:,.1f} MB"
     rows = [(kind, count, summary.examples[kind]) for kind, count in summary.failures.most_common()]
     if rows:
         print_table(title, ["failure", "photos", "for example"], rows)
@@ -81,7 +82,8 @@ def print_scores(evaluation: Evaluation) -> None:
     """A table of the scores with their intervals, beside their baselines, on stdout."""
     scores = evaluation.scores
     how = ", cross-fitted" if evaluation.cross_fitted else ""
-    table = Table(title=f"{scores.photos} photos, views: {evaluation.views}, {evaluation.decision.policy}{how}")
+    words = f"{counted(scores.photos, 'photo')}, views: {evaluation.views}, {evaluation.decision.policy}{how}"
+    table = Table(title=f"{escape(evaluation.name)}: {words}")
     table.add_column("score")
     for name in (evaluation.split, "95 % interval", *scores.baselines):
         table.add_column(name, justify="right")
@@ -95,10 +97,10 @@ def print_scores(evaluation: Evaluation) -> None:
         table.add_row(f"accuracy {group}", f"{result.accuracy:.4f}", _range(evaluation, name), *beside)
     Console().print(table)
     if scores.left_out:
-        console.print(f"without positives, so left out: {', '.join(scores.left_out)}")
+        console.print(f"without positives, so left out of the means: {', '.join(scores.left_out)}")
     few = [label for label, one in scores.labels.items() if 0 < one.positives < FEW]
     if few:
-        console.print(f"fewer than {FEW} positives, so next to nothing can be said of: {', '.join(few)}")
+        console.print(f"fewer than {FEW} positives, so these scores say next to nothing: {', '.join(few)}")
     for note in evaluation.notes:
         console.print(note)
 
@@ -142,14 +144,14 @@ def print_model(name: str, facts: Mapping[str, Any]) -> None:
     for group in facts["labels"]["groups"]:
         for label in group["labels"]:
             id_, names = label["id"], ", ".join(label["names"].values())
-            said = "the most probable" if group["exclusive"] or top else f"above {thresholds[id_]:.3f}"
-            rows.append((id_, names, group["name"], said, calibration.get(id_, {}).get("method", "none")))
+            rule = "the most probable" if group["exclusive"] or top else f"above {thresholds[id_]:.3f}"
+            rows.append((id_, names, group["name"], rule, calibration.get(id_, {}).get("method", "none")))
     image = facts["image"]
     print_words(
         f"{name}: {', '.join(facts['backbones'])}, {facts['precision']}, {image['size']} px ({image['mode']}), "
         f"views {facts['views']}, {facts['bytes'] / 1e6:.1f} MB, {facts['ms_per_photo']:.1f} ms a photo here"
     )
-    print_table(f"{facts['decision']['policy']}", ["label", "names", "group", "said where", "calibration"], rows)
+    print_table(f"{facts['decision']['policy']}", ["label", "names", "group", "chosen where", "calibration"], rows)
     print_words(facts["card"])
 
 
@@ -157,15 +159,15 @@ def print_export(path: Path, written: Written) -> None:
     """What an exported file is like, on stdout."""
     parity, rounded = written.parity, written.rounded
     print_words(
-        f"compared on {parity.photos} photos: probabilities differ by {parity.largest:.1e} at most, "
-        f"{parity.flipped} decisions differ"
+        f"compared on {counted(parity.photos, 'photo')}: probabilities differ by {parity.largest:.1e} at most, "
+        f"{counted(parity.flipped, 'decision')} {'differs' if parity.flipped == 1 else 'differ'}"
     )
     if rounded is not None:
         rows = []
         for cost in rounded.costs:
             scores = f"{cost.map_before:.4f}", f"{cost.map_after:.4f}", f"{cost.lost:+.2f}"
             rows.append((cost.split, cost.photos, *scores, f"{cost.flipped:,} of {cost.decisions:,}"))
-        title = f"int8, {rounded.kept} of {rounded.blocks} blocks in float32"
+        title = f"int8, {rounded.kept} of {counted(rounded.blocks, 'block')} in float32"
         print_table(title, ["split", "photos", "mAP", "in int8", "points lost", "decisions that differ"], rows)
         speeds = f"{rounded.ms_before:.1f} ms a photo in float32, {rounded.ms_after:.1f} in int8"
         why = "not faster here" if not rounded.faster else "" if rounded.close else "loses too much"

@@ -6,47 +6,49 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
-from modiste.cli.options import AllowPrivate, ImageColumn, Json, Models, Root, Thresholds, Views
-from modiste.cli.output import name_failures, print_json
+from modiste.cli.options import AllowPrivate, ImageColumn, Json, Models, Overwrite, Root, Thresholds, Views, new_file
+from modiste.cli.output import counted, name_failures, print_json
 from modiste.errors import UsageError
 
 if TYPE_CHECKING:
     from modiste.inference.predictor import BasePredictor
+    from modiste.inference.predictor import Views as ViewsName
     from modiste.inference.writers import Format
-    from modiste.inputs.arguments import InputPhoto, Inputs
+    from modiste.inputs.arguments import InputPhoto
 
 
 def tag(
     photos: Annotated[list[str], typer.Argument(help="Files, folders, 'globs*.jpg' or tables.")],
     model: Models = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="File to write, or folder to fill; else stdout.")
+        Path | None, typer.Option("-o", "--output", help="File or folder to write. Default: standard output.")
     ] = None,
     kind: Annotated[
         Literal["text", "csv", "jsonl", "parquet", "jd"] | None,
-        typer.Option("--format", help="jd is the challenge's submission. Default: by the file's ending."),
+        typer.Option("--format", help="Output format; jd is the challenge's submission. Default: by the suffix of -o."),
     ] = None,
     explain: Annotated[
-        Path | None, typer.Option(help="Folder for heatmaps: where the evidence for each chosen label lies.")
+        Path | None, typer.Option(help="Folder for heatmaps that show the evidence for each predicted label.")
     ] = None,
+    overwrite: Overwrite = False,
     views: Views = None,
     thresholds: Thresholds = None,
-    shard: Annotated[str | None, typer.Option(help="Of a folder: 3/16 does the third of 16 shares.")] = None,
+    shard: Annotated[str | None, typer.Option(help="With a folder as -o: 3/16 tags the third of 16 shares.")] = None,
     image_column: ImageColumn = None,
     root: Root = None,
     allow_private: AllowPrivate = False,
     as_json: Json = False,
 ) -> None:
-    """Tag photos with a trained model; a broken photo is named and never stops the rest.
+    """Tag photos with a trained model; a broken photo is reported by name, and the others are tagged.
 
-    Without -m, garment types: modiste info says what that model is and can't do.
+    Without -m the bundled model tags garment types; modiste info shows its labels, scores and limitations.
 
-    A table may name photos by paths, URLs, or hold their bytes (Parquet). With a folder as -o, any number of photos
-    are written as Parquet files of a thousand; a job that was killed goes on when it is started again.
+    A table names photos by path or URL, or holds their bytes (Parquet). With a folder as -o, any number of photos
+    is tagged into Parquet files of a thousand rows; a killed job resumes when the command is run again.
 
     Examples:
 
@@ -58,27 +60,70 @@ def tag(
 
         modiste tag test.txt --root photos -m runs/paper -o submission.txt --format jd
     """
-    from modiste.fetching.config import FetchConfig
-    from modiste.inputs.arguments import Inputs
-    from modiste.inputs.urls import fetched
-    from modiste.runs.load import BUNDLED, bundled_model, load
+    from modiste.inference.writers import choose_format
+    from modiste.inputs.arguments import named
 
     if as_json and (kind or output):
         raise UsageError.expected("--json alone", "-o or --format beside it", "-o tags.jsonl without --json")
+    columns = _TableColumns(image_column, root)
     _check_options(photos, explain, given=image_column or root)
-    models = model or [bundled_model()]
-    fetch = partial(fetched, config=FetchConfig(allow_private=allow_private))
+    tagger = _Model(model, views, thresholds)
     if output is not None and not output.suffix and kind is None:
-        if explain is not None:
-            raise UsageError.expected("--explain with a file as -o", f"the folder {output}", "-o tags.csv")
-        predictor = load(models, views=views, thresholds=thresholds)
-        _fill(output, photos, predictor, (models, thresholds, shard), (image_column, root), fetch)
+        if explain is not None or overwrite:
+            option = "--explain" if explain is not None else "--overwrite"
+            raise UsageError.expected(f"{option} with a file as -o", f"the folder {output}", "-o tags.csv")
+        _fill(output, photos, columns, tagger, shard=shard, allow_private=allow_private)
         return
     if shard is not None:
         raise UsageError.expected("a folder as -o for --shard", output or "none", "-o tags, without --format")
-    stock = Inputs.of(photos, image_column=image_column, root=root)
-    names = [str(one) for one in model or (BUNDLED,)] if as_json else None
-    _write(stock, load(models, views=views, thresholds=thresholds), output, (kind, explain), fetch, as_json=names)
+    if output is not None:
+        new_file(output, [*named(photos), *(model or [])], overwrite=overwrite)
+    answer = _Answer(output, choose_format(kind, output), explain, as_json)
+    _write(photos, columns, tagger, answer, allow_private=allow_private)
+
+
+class _TableColumns(NamedTuple):
+    """How tables name their photos; None is found out."""
+
+    image_column: str | None
+    root: str | None
+
+
+class _Model(NamedTuple):
+    """What tags, with its options."""
+
+    paths: list[Path] | None
+    views: ViewsName | None
+    thresholds: str | None
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        from modiste.runs.load import BUNDLED
+
+        return " + ".join(map(str, self.paths)) if self.paths else BUNDLED
+
+    @property
+    def files(self) -> list[Path]:
+        """Run folders or exported files."""
+        from modiste.runs.load import bundled_model
+
+        return self.paths or [bundled_model()]
+
+    def open(self) -> BasePredictor:
+        """Load it."""
+        from modiste.runs.load import load
+
+        return load(self.files, views=self.views, thresholds=self.thresholds)
+
+
+class _Answer(NamedTuple):
+    """Where predictions go, and how."""
+
+    output: Path | None
+    kind: Format
+    explain: Path | None
+    as_json: bool
 
 
 def _check_options(photos: list[str], explain: Path | None, *, given: str | None) -> None:
@@ -95,47 +140,35 @@ def _check_options(photos: list[str], explain: Path | None, *, given: str | None
                 raise UsageError.expected(want, explain, "another folder")
 
 
-def _write(
-    stock: Inputs,
-    predictor: BasePredictor,
-    output: Path | None,
-    how: tuple[Format | None, Path | None],
-    fetch: Callable[[Iterable[InputPhoto]], Iterator[InputPhoto]],
-    *,
-    as_json: list[str] | None,
-) -> None:
+def _write(photos: list[str], columns: _TableColumns, tagger: _Model, answer: _Answer, *, allow_private: bool) -> None:
     """Tag into one file, or on stdout."""
     from modiste.cli.progress import counting
     from modiste.inference.tagging import passing, tagged
-    from modiste.inference.writers import as_record, choose_format, write_tags
+    from modiste.inference.writers import as_record, write_tags
+    from modiste.inputs.arguments import Inputs
 
-    kind, explain = how
-    chosen = choose_format(kind, output)
+    inputs, predictor = Inputs.of(photos, image_column=columns.image_column, root=columns.root), tagger.open()
+    fetch = _fetching(allow_private=allow_private)
     with counting("tagging") as progress:
-        total = stock.count()
-        photos = tagged(fetch(stock.items()), predictor, heatmaps=explain is not None)
-        said = passing(photos, lambda done: progress(done, max(total, done)))
-        if explain is not None:
+        total = inputs.count()
+        stream = tagged(fetch(inputs.items()), predictor, heatmaps=answer.explain is not None)
+        said = passing(stream, lambda done: progress(done, max(total, done)))
+        if answer.explain is not None:
             from modiste.inference.heatmaps import Explainer
 
-            said = Explainer(explain, predictor).watch(said)
-        if as_json is None:
-            count, errors = write_tags(output, chosen, said, predictor.label_set)
-        else:
+            said = Explainer(answer.explain, predictor).watch(said)
+        if answer.as_json:
             records = [as_record(photo.prediction, photo.id) for photo in said]
             count, errors = len(records), [record["error"] for record in records if record["error"]]
-    if as_json is not None:
-        print_json({"model": " + ".join(as_json), "photos": records})
+        else:
+            count, errors = write_tags(answer.output, answer.kind, said, predictor.label_set)
+    if answer.as_json:
+        print_json({"model": tagger.name, "photos": records})
     name_failures(errors, count)
 
 
 def _fill(
-    folder: Path,
-    photos: list[str],
-    predictor: BasePredictor,
-    how: tuple[list[Path], str | None, str | None],
-    table: tuple[str | None, str | None],
-    fetch: Callable[[Iterable[InputPhoto]], Iterator[InputPhoto]],
+    folder: Path, photos: list[str], columns: _TableColumns, tagger: _Model, *, shard: str | None, allow_private: bool
 ) -> None:
     """Tag into a folder of parts."""
     from modiste.cli.progress import counting
@@ -143,12 +176,21 @@ def _fill(
     from modiste.inference.bulk import BulkJob, Shard
     from modiste.runs.load import model_key
 
-    models, thresholds, asked = how
-    shard = Shard.parse(asked or "1/1")
-    known = {"models": [model_key(one) for one in models], "views": predictor.views, "thresholds": thresholds}
-    job = BulkJob.open(folder, photos, known, image_column=table[0], root=table[1])
+    predictor, share, fetch = tagger.open(), Shard.parse(shard or "1/1"), _fetching(allow_private=allow_private)
+    models = [model_key(one) for one in tagger.files]
+    known = {"models": models, "views": predictor.views, "thresholds": tagger.thresholds}
+    job = BulkJob.open(folder, photos, known, image_column=columns.image_column, root=columns.root)
     with counting("tagging") as bar:
-        total = job.stock.count() // shard.all
-        done = job.run(predictor, shard, fetch=fetch, progress=lambda now, earlier: bar(now, max(total - earlier, now)))
-    print_words(f"{folder}: {done.photos:,} photos in {done.parts:,} parts, {done.earlier:,} of them earlier")
+        total = job.stock.count() // share.all
+        done = job.run(predictor, share, fetch=fetch, progress=lambda now, earlier: bar(now, max(total - earlier, now)))
+    parts = f"{counted(done.photos, 'photo')} in {counted(done.parts, 'part')}"
+    print_words(f"{folder}: {parts}, {done.earlier:,} of them earlier")
     name_failures(done.errors, done.photos, failed=done.failed)
+
+
+def _fetching(*, allow_private: bool) -> Callable[[Iterable[InputPhoto]], Iterator[InputPhoto]]:
+    """Fetches the photos among others that are named by URLs."""
+    from modiste.fetching.config import FetchConfig
+    from modiste.inputs.urls import fetched
+
+    return partial(fetched, config=FetchConfig(allow_private=allow_private))

@@ -30,7 +30,7 @@ from modiste.cli.options import (
     data_assignments,
     run_folder,
 )
-from modiste.cli.output import first_process
+from modiste.cli.output import first_process, one_voice
 from modiste.cli.workflows import Hardware, resume_training, show_evaluation, start_training, tune_and_evaluate
 from modiste.errors import UsageError
 
@@ -42,16 +42,20 @@ if TYPE_CHECKING:
 def train(
     manifest: PhotoList = None,
     output: Output = None,
-    recipe: RecipeName = "quick",
+    recipe: RecipeName = None,
     resume: Resume = None,
-    backbone: Annotated[str | None, typer.Option(help="Any timm model.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Name of a timm model. Default: the recipe's.")] = None,
     weights: Weights = None,
-    seed: Annotated[int | None, typer.Option(help="Of splits, augmentation and dropout.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Random seed of splits, augmentation and dropout.")] = None,
     assign: Assign = None,
-    devices: Annotated[int | None, typer.Option(min=1, help="Processes; the global batch stays.")] = None,
+    devices: Annotated[
+        int | None, typer.Option(min=1, help="Number of processes; the global batch size stays the same.")
+    ] = None,
     accelerator: Accelerator = "auto",
     no_cache: NoCache = False,
-    folds: Annotated[int | None, typer.Option(min=2, help="Train a run for each of so many folds, and blend.")] = None,
+    folds: Annotated[
+        int | None, typer.Option(min=2, help="Cross-validate: train one run per fold, and blend them.")
+    ] = None,
     labels: Labels = None,
     label_set: LabelFile = None,
     delimiter: Delimiter = None,
@@ -65,9 +69,9 @@ def train(
 ) -> None:
     """Train a run from a manifest of labelled photos, then tune and score it on its validation photos.
 
-    Splits are taken from the manifest or made: stratified over labels, grouped, by seed.
-    A killed run goes on with `--resume RUN` and ends with the same numbers. What locked layers say of the photos
-    is computed once and kept (modiste cache). With `--folds 5` there are five runs and an ensemble of them.
+    Splits come from the manifest; missing ones are made, stratified by label, with groups kept whole. A killed run
+    is resumed with `--resume RUN` and ends with the same numbers. Features of frozen layers are computed once and
+    cached (modiste cache). `--folds 5` trains five runs and makes an ensemble of them.
 
     Examples:
 
@@ -79,7 +83,6 @@ def train(
 
         modiste train --resume runs/paper
     """
-    folder = run_folder(manifest, output, resume)
     data = data_assignments(
         labels,
         label_set=label_set,
@@ -94,15 +97,30 @@ def train(
     off = "off" if no_cache else None
     settings = {"model.backbone": backbone, "model.weights": weights, "seed": seed, "train.cache": off}
     changes = assignments(settings) + data + (assign or [])
-    if resume is not None and (changes or output or folds or recipe != "quick"):
+    given = bool(changes or output or folds or recipe)
+    with one_voice():
+        folder = _folder(manifest, output, resume, given=given)
+        run = _train(folder, manifest, recipe, changes, hardware=Hardware(devices, accelerator), folds=folds)
+        if first_process():
+            show_evaluation(run, tune_and_evaluate(run), as_json=as_json)
+
+
+def _folder(manifest: Path | None, output: Path | None, resume: Path | None, *, given: bool) -> Path:
+    """The run to make, or the one to resume, which takes no other settings."""
+    folder = run_folder(manifest, output, resume)
+    if resume is not None and given:
         raise UsageError.expected("--resume RUN alone", "settings beside it", "a new run with -o")
-    run = _train(folder, manifest, recipe, changes, hardware=Hardware(devices, accelerator), folds=folds)
-    if first_process():
-        show_evaluation(run, tune_and_evaluate(run), as_json=as_json)
+    return folder
 
 
 def _train(
-    folder: Path, manifest: Path | None, recipe: str, changes: list[str], *, hardware: Hardware, folds: int | None
+    folder: Path,
+    manifest: Path | None,
+    recipe: str | None,
+    changes: list[str],
+    *,
+    hardware: Hardware,
+    folds: int | None,
 ) -> Run | BlendRun:
     """Train a new run, or one a fold, or resume where there is no manifest."""
     if folds is not None and hardware.devices is not None:

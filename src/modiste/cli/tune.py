@@ -16,20 +16,20 @@ def tune(
     policy: Policy = None,
     calibration: CalibrationMethod = None,
     split: Annotated[
-        Literal["train", "val", "test"], typer.Option(help="Photos to tune on, never those to report on.")
+        Literal["train", "val", "test"], typer.Option(help="Split to tune on; never the one to report scores of.")
     ] = "val",
     catalogue: Annotated[
         list[str] | None,
-        typer.Option(help="Photos to be tagged, at least 50, without labels: corrects for a label mix that differs."),
+        typer.Option(help="Unlabelled photos of the catalogue to be tagged, at least 50; corrects for label shift."),
     ] = None,
     views: Views = None,
     as_json: Json = False,
 ) -> None:
-    """Calibrate a run's probabilities and tune its thresholds, and say what to expect of them.
+    """Calibrate a run's probabilities, tune its thresholds, and estimate the scores to expect.
 
-    Scores are cross-fitted: no photo is decided by a threshold that it helped to choose. Thresholds of labels with
-    few positives are drawn towards a common one. Writes decision.json, which evaluate and tag then apply, and
-    report, scores and predictions of the photos tuned on.
+    Scores are cross-fitted: no photo is scored with a threshold that it helped to choose. Thresholds of labels with
+    few positives are shrunk towards a common one. Writes decision.json, which evaluate and tag then apply, and
+    report, scores and predictions of the photos used for tuning.
 
     Examples:
 

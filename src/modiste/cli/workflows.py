@@ -37,7 +37,7 @@ class Hardware:
 def start_training(
     folder: Path,
     manifest: Path,
-    recipe: str,
+    recipe: str | None = None,
     changes: Sequence[str] = (),
     *,
     hardware: Hardware = Hardware(),
@@ -48,21 +48,21 @@ def start_training(
     Args:
         folder: to make.
         manifest: of the photos.
-        recipe: name or file.
+        recipe: name or file; None takes the default.
         changes: "section.key=value".
         hardware: devices and accelerator.
         folds: how many; None makes one run.
     """
-    from modiste.config import Recipe
+    from modiste.config import DEFAULT_RECIPE, Recipe
     from modiste.data.manifest import Manifest
     from modiste.experiments.cross_validation import create_folds
     from modiste.training.loop import train
     from modiste.training.state import make_fabric
 
-    settings = Recipe.read(recipe).replace(changes)
+    settings = Recipe.read(recipe or DEFAULT_RECIPE).replace(changes)
     photos = Manifest.read(manifest, settings.data)
+    fabric = make_fabric(settings, hardware.devices if folds is None else 1, hardware.accelerator)
     if folds is None:
-        fabric = make_fabric(settings, hardware.devices, hardware.accelerator)
         return train(settings, photos, folder, fabric=fabric, monitor=_monitor(folder))
     create_folds(folder, settings, photos, folds)
     return resume_training(folder, hardware)

@@ -1,7 +1,7 @@
 """Bytes -> RGB uint8 (height, width, 3) -> square: the only decoder, for training and tagging alike.
 
 A file that is no whole photo of a known format is one PhotoError; no other exception leaves `decode`,
-whatever the bytes. Details and formats: docs/images.md.
+whatever the bytes. Details and formats: docs/reference/images.md.
 """
 
 from __future__ import annotations

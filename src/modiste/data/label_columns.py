@@ -1,6 +1,6 @@
 """Which columns are labels, and what they say: Table -> LabelSet and targets.
 
-The rules stand in docs/manifest.md. Blank is unknown and never counts as 0.
+The rules stand in docs/reference/manifest.md. Blank is unknown and never counts as 0.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ class Manifest:
 
         Args:
             path: the file or folder.
-            config: column names and so on; what it leaves out is found by the rules in docs/manifest.md.
+            config: column names and so on; what it leaves out is found by the rules in docs/reference/manifest.md.
             label_set: the label set to map into; labels that the file does not speak of are UNKNOWN.
             strict: refuse two rows of one photo and two labels of an exclusive group; else they stay as they are.
 

@@ -1,6 +1,6 @@
 """Which columns name the photo, its split, group and fold: Table -> the frame of a Manifest.
 
-The rules stand in docs/manifest.md.
+The rules stand in docs/reference/manifest.md.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ def open_table(path: Path) -> tuple[tuple[str, ...], Read, LabelSet | None]:
     suffix = path.suffix.lower()
     if suffix == ".parquet":
         try:
-            names = {name: dtype for name, dtype in pl.read_parquet_schema(path).items() if is_flat(dtype)}
+            names = {name: dtype for name, dtype in _scan(path).collect_schema().items() if is_flat(dtype)}
         except pl.exceptions.PolarsError as error:
             raise _unreadable(path, error) from error
         return tuple(names), partial(_parquet, path, names), labels_beside(path)

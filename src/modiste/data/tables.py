@@ -70,9 +70,10 @@ def read_table(path: Path) -> Table:
     suffix = path.suffix.lower()
     try:
         if suffix == ".parquet":
-            frame = pl.read_parquet(path)
+            frame = pl.read_parquet(path, glob=False)
         elif suffix in (".jsonl", ".ndjson"):
-            frame = pl.read_ndjson(path, infer_schema_length=None)
+            with path.open("rb") as file:  # read_ndjson has no glob=False: a path may hold "[" or "*"
+                frame = pl.read_ndjson(file, infer_schema_length=None)
         else:
             frame = _read_text(path)
     except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
@@ -173,6 +174,7 @@ def _read_text(path: Path) -> pl.DataFrame:
     frame = pl.read_csv(
         path,
         separator=separator(path),
+        glob=False,
         infer_schema=False,
         # Kaggle's styles.csv has bare commas in its last column, which is no label
         truncate_ragged_lines=named[-1:] == ["productDisplayName"],

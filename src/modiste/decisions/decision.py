@@ -1,6 +1,6 @@
 """Decision: from a network's probabilities to what is said of a photo, as one value and one file.
 
-calibration -> correction for another label mix -> thresholds. What was tuned together travels together, and
+calibration -> correction for label shift -> thresholds. What was tuned together travels together, and
 whoever tags, evaluates or exports applies the same value.
 """
 
@@ -42,14 +42,14 @@ class Decision:
         policy: what the thresholds are to reach.
         thresholds: on probabilities that are calibrated and corrected.
         calibration: of the network's probabilities.
-        mix: corrects calibrated probabilities for a catalogue with other label frequencies; None does not.
+        label_shift: corrects calibrated probabilities for a catalogue with other label frequencies; None does not.
         provenance: what it was tuned on, when, and what to expect of it; plain data, empty where nothing was tuned.
     """
 
     policy: Policy
     thresholds: Thresholds
     calibration: Calibration
-    mix: LabelShift | None = None
+    label_shift: LabelShift | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -84,14 +84,22 @@ class Decision:
         probs = raw
         if self.calibrated:
             probs = self.calibration.apply(raw)
-        if self.mix is not None:
-            probs = adjust(probs, self.mix.tuned, self.mix.here, label_set)
+        if self.label_shift is not None:
+            probs = adjust(probs, self.label_shift.tuned, self.label_shift.here, label_set)
         return Decided(probs, self.thresholds.apply(probs, label_set))
 
     @property
-    def digest(self) -> str:
+    def thresholds_key(self) -> str:
         """Tells whether the thresholds are still those that were tuned, or were edited by hand."""
         return hashlib.sha256(self.thresholds.values.tobytes()).hexdigest()[:16]
+
+    @property
+    def key(self) -> str:
+        """Changes where the same probabilities may be decided otherwise; where it was tuned doesn't matter."""
+        calibration = [[one.method, one.slope, *one.x, *one.y] for one in self.calibration.labels]
+        shift = self.label_shift and [shares.tolist() for shares in self.label_shift]
+        rule = [str(self.policy), self.thresholds.values.tolist(), calibration, shift]
+        return hashlib.sha256(json.dumps(rule).encode()).hexdigest()
 
     @property
     def calibrated(self) -> bool:
@@ -106,10 +114,10 @@ class Decision:
             "policy": str(self.policy),
             "thresholds": dict(zip(label_set.ids, values, strict=True)),
             "calibration": self.calibration.to_dict(label_set) if self.calibrated else None,
-            "mix": self.mix
+            "mix": self.label_shift  # the key's name is part of the format, in exported files too
             and {
                 name: dict(zip(label_set.ids, shares.tolist(), strict=True))
-                for name, shares in zip(LabelShift._fields, self.mix, strict=True)
+                for name, shares in zip(LabelShift._fields, self.label_shift, strict=True)
             },
             "provenance": dict(self.provenance),
         }
@@ -168,13 +176,13 @@ class Decision:
                 )
             values = _vector(content["thresholds"], label_set)
             thresholds = Thresholds(values, f"{policy}, {name}", policy.top, policy.never_empty)
-            kept, mix = content.get("calibration"), content.get("mix")
-            calibration = Calibration.from_dict(kept, label_set) if kept else Calibration.none(len(label_set))
+            maps, shift = content.get("calibration"), content.get("mix")
+            calibration = Calibration.from_dict(maps, label_set) if maps else Calibration.none(len(label_set))
             return cls(
                 policy,
                 thresholds,
                 calibration,
-                LabelShift(*(_vector(mix[name], label_set) for name in LabelShift._fields)) if mix else None,
+                LabelShift(*(_vector(shift[name], label_set) for name in LabelShift._fields)) if shift else None,
                 dict(content.get("provenance") or {}),
             )
         except RunError:

@@ -1,4 +1,4 @@
-"""Making a decision from photos with known labels, and judging it honestly: on photos it was not made from."""
+"""Fitting a decision on photos with known labels, and cross-fitting: decisions of photos that it was not fitted on."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ def fit_decision(
     policy = Policy.parse(config.policy)
     calibration = fit_calibration(targets, raw, folds, config.calibration)
     shares = measure_prevalence(targets)
-    mix = None if here is None else LabelShift(shares, here)
-    untuned = Decision(policy, Thresholds.fixed(0.5, len(label_set)), calibration, mix)
+    shift = None if here is None else LabelShift(shares, here)
+    untuned = Decision(policy, Thresholds.fixed(0.5, len(label_set)), calibration, shift)
     probs = untuned.apply(raw, label_set).probs
     tuned = tune_thresholds(policy, targets, probs, label_set, None if here is None else _weights(shares, here))
     return Fitted(replace(untuned, thresholds=tuned.thresholds), tuned.notes)

@@ -79,7 +79,7 @@ def tune_thresholds(
         own = _own(policy, one)
         values[k] = 1.0 if own is None else _drawn(policy, own, pooled, positives[k])
         if own is None:
-            notes.append(f"'{label_set.ids[k]}' never reaches a precision of {policy.value:g}, so it is never said.")
+            notes.append(f"'{label_set.ids[k]}' never reaches a precision of {policy.number}, so it is never said.")
         elif positives[k] < FEW:
             notes.append(_few(label_set.ids[k], positives[k]))
     for k in (k for k, count in positives.items() if not count):

@@ -1,8 +1,8 @@
-"""The label mix of new photos: how frequent each label is among them, told from probabilities alone.
+"""Label shift: how frequent each label is among new photos, estimated from probabilities alone.
 
 Source: Saerens, Latinne, Decaestecker 2002, "Adjusting the Outputs of a Classifier to New a Priori Probabilities".
-It holds where only the mix has changed: photos that have a label must look as they did before. The probabilities
-must be calibrated (`modiste.decisions.calibration`) at the old prevalence.
+It holds where only the frequencies of labels have changed: photos that have a label must look as they did before.
+The probabilities must be calibrated (`modiste.decisions.calibration`) at the old prevalence.
 """
 
 from __future__ import annotations
@@ -51,15 +51,15 @@ def estimate_label_shift(
         want = f"probs of {FEWEST_CATALOGUE} photos or more and {len(label_set)} labels"
         raise UsageError.expected(want, f"shape {probs.shape}", "more photos of one source, and their label set")
     probs, prevalence = probs.astype(np.float64), prevalence.astype(np.float64)
-    mix = prevalence.copy()
+    shares = prevalence.copy()
     grouped = np.zeros(len(label_set), dtype=bool)
     for where in label_set.exclusive.values():
-        mix[where] = _exclusive_mix(probs[:, where], prevalence[where], caution)
+        shares[where] = _exclusive_shares(probs[:, where], prevalence[where], caution)
         grouped[where] = True
     free = ~grouped & (prevalence > 0) & (prevalence < 1)
     old, said = prevalence[free], probs[:, free]
-    mix[free] = _settle(lambda new: _posterior(said, old, new).mean(axis=0), old, caution)
-    return mix
+    shares[free] = _settle(lambda new: _posterior(said, old, new).mean(axis=0), old, caution)
+    return shares
 
 
 def adjust(probs: np.ndarray, prevalence: np.ndarray, new: np.ndarray, label_set: LabelSet) -> np.ndarray:
@@ -70,7 +70,7 @@ def adjust(probs: np.ndarray, prevalence: np.ndarray, new: np.ndarray, label_set
     Args:
         probs: (n, labels) calibrated probabilities.
         prevalence: (labels,) share of positives that `probs` are calibrated for.
-        new: (labels,) share of positives they are wanted for, such as `estimate_mix` returns.
+        new: (labels,) share of positives they are wanted for, such as `estimate_label_shift` returns.
         label_set: names the label axis; an exclusive group is one problem of many classes, and keeps its sum.
 
     Returns:
@@ -101,7 +101,7 @@ def _posterior(probs: np.ndarray, old: np.ndarray, new: np.ndarray) -> np.ndarra
     return adjusted
 
 
-def _exclusive_mix(probs: np.ndarray, prevalence: np.ndarray, caution: float) -> np.ndarray:
+def _exclusive_shares(probs: np.ndarray, prevalence: np.ndarray, caution: float) -> np.ndarray:
     old, said = _scaled(prevalence), _scaled(probs)
     ratio = np.divide(said, old, out=np.zeros_like(said), where=old > 0)  # eq. 2.4: what a photo adds to the old share
     return _settle(lambda new: _scaled(ratio * new).mean(axis=0), old, caution)

@@ -62,7 +62,12 @@ class Policy:
         return cls(kind, value, text.endswith(_NEVER_EMPTY))
 
     def __str__(self) -> str:
-        return f"{self.kind}:{self.value:g}{_NEVER_EMPTY if self.never_empty else ''}"
+        return f"{self.kind}:{self.number}{_NEVER_EMPTY if self.never_empty else ''}"
+
+    @property
+    def number(self) -> str:
+        """The value as text that reads back as the very same number: "2", "0.9", "0.9999999"."""
+        return repr(float(self.value)).removesuffix(".0")
 
     @property
     def tuned(self) -> bool:
@@ -84,6 +89,6 @@ class Policy:
             raise UsageError.expected(
                 "thresholds that need no photos, fixed:0.5 or top:3", f"'{self}'", f"modiste tune RUN --policy {self}"
             )
-        words = f"fixed {self.value:g}" if self.kind == "fixed" else f"the {self.value:g} most probable"
+        words = f"fixed {self.number}" if self.kind == "fixed" else f"the {self.number} most probable"
         value = self.value if self.kind == "fixed" else 0.0
         return Thresholds(np.full(labels, value), words, self.top, self.never_empty)

@@ -45,7 +45,7 @@ class Thresholds:
     @classmethod
     def fixed(cls, value: float, labels: int) -> Self:
         """The same threshold for each of `labels` labels."""
-        return cls(np.full(labels, value), f"fixed {value:g}")
+        return cls(np.full(labels, value), f"fixed {value}")
 
     def apply(self, probs: np.ndarray, label_set: LabelSet) -> np.ndarray:
         """Decisions (n, labels) int8 from probs (n, labels).

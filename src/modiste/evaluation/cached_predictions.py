@@ -1,6 +1,8 @@
-"""What a trained network says of a split, from kept features where some of its layers were locked throughout."""
+"""What a trained network says of a split, from frozen-backbone features where layers were locked throughout."""
 
 from __future__ import annotations
+
+import logging
 
 import numpy as np
 import torch
@@ -12,8 +14,11 @@ from modiste.models.tagger import Tagger, groups_unlocked
 from modiste.runs.predictions import Predictions, Progress, predict
 from modiste.runs.run import Run
 from modiste.storage import cache
+from modiste.training.dataset import reader_count
 from modiste.training.feature_cache import FeatureEntry, Features, boundaries, compute
 from modiste.training.fixed_views import FixedViews
+
+_log = logging.getLogger("modiste")
 
 _BATCH = 64  # photos whose features go through the unlocked part together
 
@@ -41,14 +46,20 @@ def predict_kept(run: Run, part: Manifest, progress: Progress = None) -> Predict
     try:
         pictures = FixedViews.plain(part.photos(), cache.content_keys(part.photos()), recipe, run.views)
         (boundary,) = boundaries(cutter, unlock, (pictures.size,))
-        shelf = FeatureEntry(pictures, boundary, recipe.model.backbone)
-        cache.touch(shelf.folder)
-        if not cache.make_room(shelf.missing_bytes()):
+        entry = FeatureEntry(pictures, boundary, recipe.model.backbone)
+        cache.touch(entry.folder)
+        if not cache.make_room(entry.missing_bytes()):
+            _log.info("the whole network is asked, which is slower: features don't fit into the cache's budget")
             return predict(run, part, None, progress)
-        compute(cutter, [[shelf]], workers=recipe.train.workers, progress=progress)
-    except PhotoError:
+        compute(cutter, [[entry]], workers=reader_count(recipe), progress=progress)
+        kept = entry.open()
+    except PhotoError as error:
+        _log.info("the whole network is asked, which is slower, as a photo can't be read: %s", error)
         return predict(run, part, None, progress)
-    raw = _probs(cutter.unlocked(unlock).eval(), shelf.open(), len(part), model.mean.device)
+    except KeyError:
+        _log.info("the whole network is asked, which is slower: features were removed from %s", cache.cache_folder())
+        return predict(run, part, None, progress)
+    raw = _probs(cutter.unlocked(unlock).eval(), kept, len(part), model.mean.device)
     return Predictions(part, raw, [None] * len(part), run.views)
 
 

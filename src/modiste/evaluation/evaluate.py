@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +15,16 @@ from modiste.data.manifest import Manifest
 from modiste.decisions.decision import Decision
 from modiste.decisions.fit import cross_fit_decision, make_folds
 from modiste.errors import RunError, UsageError
-from modiste.files import StrPath, write_text
+from modiste.files import StrPath
 from modiste.inference.predictor import Views
 from modiste.metrics.bootstrap import Interval, comparisons, intervals, replicate
 from modiste.metrics.scores import Scores, score
 from modiste.metrics.weighted import flat_scores
 from modiste.prediction import Decided
-from modiste.runs import predictions
 from modiste.runs.blend_run import BlendRun
+from modiste.runs.evaluations import Origin, add_evaluation, evaluation_name, read_evaluations
 from modiste.runs.load import open_run
-from modiste.runs.metrics_file import read_metrics
-from modiste.runs.predictions import Predictions, Progress, photos_key, predict
+from modiste.runs.predictions import Predictions, Progress, photos_key, predict, seen_views, write
 from modiste.runs.run import Run
 
 
@@ -35,36 +34,66 @@ class Evaluation:
 
     Attributes:
         split: name of the split.
-        part: the photos that could be read, with their targets.
-        raw: (n, labels) float32 of those photos, the network's own probabilities.
-        probs: likewise, calibrated where the decision is.
-        decisions: (n, labels) int8.
-        scores: measured on them.
-        intervals: score's name -> 95 % interval, by the names of `weighted.flat`.
-        failed: path of each photo that could not be read -> why.
+        predictions: what the network said of all photos, unreadable ones included.
+        decided: probs, calibrated where the decision is, and decisions of the n photos that could be read.
         decision: what turned probabilities into decisions.
-        cross_fitted: the decision was tuned on these photos, so that each was decided by what the others tuned.
-        views: test-time augmentation that was used.
         folds: (n,) fold numbers of the cross-fitting; None where there was none.
+        scores: measured on the n photos.
+        intervals: score's name -> 95 % interval, by the names of `weighted.flat_scores`.
+        origin: which photos, weights and decision were scored.
         notes: sentences that a reader of the scores has to know.
     """
 
     split: str
-    part: Manifest
-    raw: np.ndarray
-    probs: np.ndarray
-    decisions: np.ndarray
+    predictions: Predictions
+    decided: Decided
+    decision: Decision
+    folds: np.ndarray | None
     scores: Scores
     intervals: dict[str, Interval]
-    failed: dict[str, str]
-    decision: Decision
-    views: Views
-    folds: np.ndarray | None
+    origin: Origin
     notes: tuple[str, ...] = ()
+
+    @cached_property
+    def part(self) -> Manifest:
+        """The n photos that could be read, with their targets."""
+        return self.predictions.part.select(self.predictions.readable)
+
+    @cached_property
+    def raw(self) -> np.ndarray:
+        """(n, labels) float32, the network's own probabilities."""
+        raw: np.ndarray = self.predictions.raw[self.predictions.readable]
+        return raw
+
+    @property
+    def probs(self) -> np.ndarray:
+        """(n, labels) float32, calibrated where the decision is."""
+        return self.decided.probs
+
+    @property
+    def decisions(self) -> np.ndarray:
+        """(n, labels) int8."""
+        return self.decided.decisions
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """Path of each photo that could not be read -> why."""
+        said = self.predictions
+        return {name: error for name, error in zip(said.photos(), said.errors, strict=True) if error is not None}
+
+    @property
+    def views(self) -> Views:
+        """Test-time augmentation that was used."""
+        return self.predictions.views
+
+    @property
+    def name(self) -> str:
+        """What a person calls it: split, other manifest, other thresholds."""
+        return evaluation_name(self.split, self.origin.manifest, self.origin.thresholds)
 
     @property
     def cross_fitted(self) -> bool:
-        """Whether each photo was decided by what the others tuned."""
+        """Whether each photo was decided by a decision that the photos of other folds tuned."""
         return self.folds is not None
 
 
@@ -92,7 +121,7 @@ def evaluate(
 
     Raises:
         ManifestError: the split is empty.
-        RunError: there is no trained model, or not one photo can be read.
+        RunError: there is no trained model, not one photo can be read, or `metrics.json` is damaged.
         UsageError: no such thresholds.
     """
     run = open_run(Path(folder))
@@ -103,43 +132,70 @@ def evaluate(
             f"a manifest of the labels of {folder}, in order", got, "Manifest.read(path, labels=...)"
         )
     decision = run.decision if thresholds is None else Decision.untuned(thresholds, run.label_set)
-    said = predict(run, part if split == "all" else part.part(split), views, progress)
-    return judge(run, split, said, decision)
+    read_evaluations(run.folder)  # a damaged file is refused before the network is asked
+    predictions = predict(run, part if split == "all" else part.part(split), views, progress)
+    source = None if manifest is None else manifest.source
+    evaluation = score_predictions(run, split, predictions, decision, manifest=source, thresholds=thresholds)
+    save_evaluation(run, evaluation)
+    return evaluation
 
 
-def judge(run: Run | BlendRun, split: str, said: Predictions, decision: Decision) -> Evaluation:
-    """Decide and score what a network said; keep it in `predictions-<split>.parquet` and `metrics.json`."""
-    read = said.readable
-    part, raw = said.part.select(read), said.raw[read]
+def score_predictions(
+    run: Run | BlendRun,
+    split: str,
+    predictions: Predictions,
+    decision: Decision,
+    *,
+    manifest: str | None = None,
+    thresholds: str | None = None,
+) -> Evaluation:
+    """Decide and score what a network said; nothing is written.
+
+    Args:
+        run: whose network it was.
+        split: what the photos are called.
+        predictions: of the network.
+        decision: from probabilities to decisions; cross-fitted on the photos that it was tuned on.
+        manifest: file of the photos where they are not the run's own.
+        thresholds: what was asked for in place of the run's own decision.
+    """
+    read = predictions.readable
+    part, raw = predictions.part.select(read), predictions.raw[read]
     folds = tuning_folds(decision, part)
     if folds is None:
         decided = decision.apply(raw, run.label_set)
     else:
-        here = None if decision.mix is None else decision.mix.here
+        here = None if decision.label_shift is None else decision.label_shift.here
         decided = cross_fit_decision(decide_config(decision), part.targets, raw, folds, run.label_set, here=here)
-    everyone = Decided(np.full_like(said.raw, np.nan), np.zeros(said.raw.shape, np.int8))
-    everyone.probs[read] = decided.probs
-    predictions.write(run, split, said, everyone)
-    base = _prevalence(run.manifest())
-    scores = score(part.targets, decided.probs, decided.decisions, run.label_set, base)
-    draws = replicate(part.targets, decided.probs, decided.decisions, run.label_set, groups=group_numbers(part))
-    failed = {name: error for name, error in zip(said.photos(), said.errors, strict=True) if error is not None}
-    notes = () if folds is not None else _notes(run, decision, part)
-    evaluation = Evaluation(
+    scores = score(part.targets, *decided, run.label_set, _prevalence(run.manifest()))
+    draws = replicate(part.targets, *decided, run.label_set, groups=group_numbers(part))
+    views = seen_views(run, predictions.asked)
+    origin = Origin.now(run, predictions.part, decision, views, manifest=manifest, thresholds=thresholds)
+    return Evaluation(
         split,
-        part,
-        raw,
-        *decided,
+        predictions,
+        decided,
+        decision,
+        folds,
         scores,
         intervals(draws, flat_scores(scores)),
-        failed,
-        decision,
-        said.views,
-        folds,
-        notes,
+        origin,
+        () if folds is not None else _notes(run, decision, part),
     )
-    _write_metrics(run, evaluation)
-    return evaluation
+
+
+def save_evaluation(run: Run | BlendRun, evaluation: Evaluation) -> None:
+    """Keep an evaluation in `predictions-<split>.parquet` and beside the others in `metrics.json`.
+
+    Raises:
+        RunError: `metrics.json` is damaged; nothing is written then.
+    """
+    read_evaluations(run.folder)
+    predictions = evaluation.predictions
+    probs = np.full_like(predictions.raw, np.nan)
+    probs[predictions.readable] = evaluation.probs
+    write(run, evaluation.split, predictions, probs)
+    add_evaluation(run.folder, to_document(evaluation))
 
 
 def compared(one: Evaluation, other: Evaluation, name: str, other_name: str) -> list[dict[str, Any]]:
@@ -157,8 +213,7 @@ def compared(one: Evaluation, other: Evaluation, name: str, other_name: str) -> 
         *(["macro.f2"] if label_set.free_labels.size else []),
         *(f"groups.{g}.accuracy" for g in label_set.exclusive),
     ]
-    first, second = Decided(other.probs, other.decisions), Decided(one.probs, one.decisions)
-    found = comparisons(first, second, one.part.targets, label_set, scores, groups=groups)
+    found = comparisons(other.decided, one.decided, one.part.targets, label_set, scores, groups=groups)
     return [
         {
             "score": each.name,
@@ -179,7 +234,7 @@ def _prevalence(manifest: Manifest) -> np.ndarray:
 def tuning_folds(decision: Decision, part: Manifest) -> np.ndarray | None:
     """The folds (n,) that the decision was tuned with, if it was tuned on these photos and not edited since."""
     known = decision.provenance
-    if known.get("photos") != photos_key(part) or known.get("thresholds") != decision.digest:
+    if known.get("photos") != photos_key(part) or known.get("thresholds") != decision.thresholds_key:
         return None
     return make_folds(part.targets, group_numbers(part), decide_config(decision).folds)
 
@@ -191,32 +246,28 @@ def decide_config(decision: Decision) -> DecideConfig:
 
 
 def _notes(run: Run | BlendRun, decision: Decision, part: Manifest) -> tuple[str, ...]:
-    """Whether some of the photos were tuned on, which flatters what is said of them."""
+    """Whether some of the photos were used for tuning, which makes their scores too high."""
     split = decision.provenance.get("split")
     if split is None:
         return ()
     tuned = run.manifest().part(split)
     both = {*tuned.photos()} & {*part.photos()}
-    return (f"{len(both)} of these photos were tuned on: what is said of them flatters.",) if both else ()
+    return (f"{len(both)} of these photos were used for tuning, so these scores are too high.",) if both else ()
 
 
 def to_document(evaluation: Evaluation) -> dict[str, Any]:
     """Plain data for `metrics.json` and `--json`."""
     return {
+        "name": evaluation.name,
         "split": evaluation.split,
         "views": evaluation.views,
         "policy": str(evaluation.decision.policy),
         "cross_fitted": evaluation.cross_fitted,
         "notes": list(evaluation.notes),
         "failed": [{"photo": photo, "error": error} for photo, error in evaluation.failed.items()],
+        "origin": asdict(evaluation.origin),
         **evaluation.scores.to_dict(),
         "intervals": {
             name: None if np.isnan(one.low) else [one.low, one.high] for name, one in evaluation.intervals.items()
         },
     }
-
-
-def _write_metrics(run: Run | BlendRun, evaluation: Evaluation) -> None:
-    known = read_metrics(run.folder)
-    known[evaluation.split] = to_document(evaluation)
-    write_text(run.folder / "metrics.json", json.dumps(known, ensure_ascii=False, indent=1) + "\n")

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -33,7 +33,17 @@ from modiste.metrics.operating_points import OperatingPoint, operating_curve
 from modiste.metrics.scores import Scores
 from modiste.metrics.sweep import sweep
 from modiste.pages.html import data_uri, render
-from modiste.pages.plots import DPI, MOST_LABELS, Result, drawable, plot_curves, plot_history, plot_labels, plot_matrix
+from modiste.pages.plots import (
+    DPI,
+    MOST_LABELS,
+    MatrixWords,
+    ScoredPhotos,
+    drawable,
+    plot_curves,
+    plot_history,
+    plot_labels,
+    plot_matrix,
+)
 from modiste.prediction import Decided
 from modiste.runs.load import predictor
 
@@ -55,7 +65,7 @@ def write_report(
     scores: Scores,
     targets: np.ndarray,
     raw: np.ndarray,
-    said: Decided,
+    decided: Decided,
     label_set: LabelSet,
     photos: Sequence[Path],
     decision: Decision,
@@ -70,25 +80,25 @@ def write_report(
 
     Args:
         folder: made if missing; files of an earlier report are replaced.
-        scores: of these targets and what was said, from `metrics.score`.
-        targets, label_set: as in `metrics.score`.
-        raw, said: the network's own probabilities (n, labels), and what was made of them.
+        scores: of these targets and decisions, from `metrics.scores.score`.
+        targets, label_set: as in `metrics.scores.score`.
+        raw, decided: the network's own probabilities (n, labels), and what was made of them.
         photos: n files; one that can't be read shows as a grey box with its name.
         decision: how probabilities became decisions.
         facts, intervals: what a reader should know, in order; of the scores, by the names of `weighted.flat`.
-        operating: what each precision costs in reviews, of rising precision; empty draws no curve.
+        operating: points of rising precision; empty draws no curve.
         history, notes, tags: rows as `plot_history` takes them; sentences above everything; what makes heatmaps.
 
     Raises:
         UsageError: the numbers of photos differ.
     """
-    if not len(targets) == len(said.probs) == len(photos):
-        got = f"{len(targets)}, {len(said.probs)} and {len(photos)}"
+    if not len(targets) == len(decided.probs) == len(photos):
+        got = f"{len(targets)}, {len(decided.probs)} and {len(photos)}"
         raise UsageError.expected("as many targets as predictions and photos", got, "the arrays of one evaluation")
-    folder, result = Path(folder), Result(scores, targets, *said, label_set)
+    folder, scored = Path(folder), ScoredPhotos(scores, targets, decided, label_set)
     plots = _Plots(folder)
-    _draw(plots, result, history)
-    _draw_decision(plots, result, raw, decision, intervals)
+    _draw(plots, scored, history)
+    _draw_decision(plots, scored, raw, decision, intervals)
     if operating:
         plots.keep("operating.png", plot_operating, operating)
     page = _page(
@@ -103,8 +113,8 @@ def write_report(
         few=FEW,
         beta=_beta(decision),
         plots=plots.drawn,
-        pairs=_pairs(result),
-        cards=photo_cards(result, photos, tags),
+        pairs=_pairs(scored),
+        cards=photo_cards(scored, photos, tags),
     )
     write_text(folder / "report.html", page)
     return folder / "report.html"
@@ -115,18 +125,34 @@ def _beta(decision: Decision) -> int:
     return 1 if (decision.policy.kind, decision.policy.value) == ("fbeta", 1) else 2
 
 
+class _Plot(NamedTuple):
+    """A plot on the page: its data URI, and its width in CSS pixels."""
+
+    uri: str
+    width: int
+
+
+class Confusion(NamedTuple):
+    """Names of a true label and of one that was predicted in its place, on how many photos, of which share of them."""
+
+    true: str
+    predicted: str
+    photos: int
+    share: float
+
+
 class _Plots:
-    """Plots in a folder: file name -> data URI and width on the page in CSS pixels."""
+    """Plots in a folder by file name."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.drawn: dict[str, tuple[str, int]] = {}
+        self.drawn: dict[str, _Plot] = {}
 
     def keep(self, name: str, draw: Callable[..., None], *arguments: object, **options: object) -> None:
         """Draw a plot into the folder."""
         draw(*arguments, self.folder / name, **options)
         content = (self.folder / name).read_bytes()
-        self.drawn[name] = (data_uri("png", content), Image.open(io.BytesIO(content)).width * 96 // DPI)
+        self.drawn[name] = _Plot(data_uri("png", content), Image.open(io.BytesIO(content)).width * 96 // DPI)
 
 
 def _shown(scores: Scores) -> list[int]:
@@ -139,75 +165,88 @@ def _confusion_file(group: str) -> str:
     return "confusion-" + re.sub(r"[^\w-]+", "-", group)[:60] + ".png"  # a group's name may hold "/"
 
 
-def _draw(plots: _Plots, result: Result, history: list[dict[str, Any]] | None) -> None:
+def _draw(plots: _Plots, scored: ScoredPhotos, history: list[dict[str, Any]] | None) -> None:
     """Draw what there is something to draw for."""
-    shown, words = _shown(result.scores), drawable(result.label_set.ids)
+    shown, words = _shown(scored.scores), drawable(scored.label_set.ids)
     if shown:
-        plots.keep("pr-curves.png", plot_curves, result, shown, words)
-        plots.keep("labels.png", plot_labels, result.scores, shown, words)
-    for name, group in result.scores.groups.items():
+        plots.keep("pr-curves.png", plot_curves, scored, shown, words)
+        plots.keep("labels.png", plot_labels, scored.scores, shown, words)
+    for name, group in scored.scores.groups.items():
         if group.n and len(group.ids) <= MOST_LABELS:
             rows = group.confusion / np.maximum(group.confusion.sum(axis=1, keepdims=True), 1)
-            ids = [words[result.label_set.index(label)] for label in group.ids]
-            plots.keep(_confusion_file(name), plot_matrix, rows, ids, ("said", "true", "share of the row"))
-    errors = _co_errors(result)
+            ids = [words[scored.label_set.index(label)] for label in group.ids]
+            plots.keep(
+                _confusion_file(name), plot_matrix, rows, ids, MatrixWords("predicted", "true", "share of the row")
+            )
+    errors = _co_errors(scored)
     if errors.any():
         busy = np.sort(np.argsort(-(errors.sum(axis=0) + errors.sum(axis=1)), kind="stable")[:_MOST_ERRORS])
         ids = [words[k] for k in busy]
-        plots.keep("co-errors.png", plot_matrix, errors[np.ix_(busy, busy)], ids, ("wrongly said", "missed", "photos"))
+        plots.keep(
+            "co-errors.png",
+            plot_matrix,
+            errors[np.ix_(busy, busy)],
+            ids,
+            MatrixWords("wrongly predicted", "missed", "photos"),
+        )
     if history:
         plots.keep("curves.png", plot_history, history)
 
 
 def _draw_decision(
-    plots: _Plots, result: Result, raw: np.ndarray, decision: Decision, intervals: Mapping[str, Interval]
+    plots: _Plots, scored: ScoredPhotos, raw: np.ndarray, decision: Decision, intervals: Mapping[str, Interval]
 ) -> None:
     """Draw how probabilities became decisions."""
-    shown, words = _shown(result.scores), drawable(result.label_set.ids)
+    shown, words = _shown(scored.scores), drawable(scored.label_set.ids)
     if not shown:
         return
     names = [words[k] for k in shown]
     plots.keep(
-        "reliability.png", plot_reliability, result.targets[:, shown], raw[:, shown], result.probs[:, shown], names
+        "reliability.png",
+        plot_reliability,
+        scored.targets[:, shown],
+        raw[:, shown],
+        scored.decided.probs[:, shown],
+        names,
     )
-    free = [k for k in shown if k in result.label_set.free_labels]
+    free = [k for k in shown if k in scored.label_set.free_labels]
     if not free or decision.thresholds.top is not None:
         return
     beta = _beta(decision)
     curves = [
         ThresholdCurve(
             words[k],
-            sweep(result.targets[:, k], result.probs[:, k]),
+            sweep(scored.targets[:, k], scored.decided.probs[:, k]),
             float(decision.thresholds.values[k]),
-            intervals[f"labels.{result.label_set.ids[k]}.f{beta}"],
+            intervals[f"labels.{scored.label_set.ids[k]}.f{beta}"],
         )
         for k in free
     ]
     plots.keep("thresholds.png", plot_thresholds, curves, beta)
 
 
-def _co_errors(result: Result) -> np.ndarray:
-    """(labels, labels) int64: photos where i was missed and j of the same free group was wrongly said."""
-    missed = (result.targets == 1) & (result.decisions == 0)
-    wrong = (result.targets == 0) & (result.decisions == 1)
+def _co_errors(scored: ScoredPhotos) -> np.ndarray:
+    """(labels, labels) int64: photos where i was missed and j of the same free group was wrongly predicted."""
+    missed = (scored.targets == 1) & (scored.decided.decisions == 0)
+    wrong = (scored.targets == 0) & (scored.decided.decisions == 1)
     counts = np.rint(missed.T.astype(np.float64) @ wrong).astype(np.int64)
-    groups = result.label_set.groups
+    groups = scored.label_set.groups
     group = np.repeat([-1 if g.exclusive else k for k, g in enumerate(groups)], [len(g.labels) for g in groups])
     return np.where((group[:, None] == group) & (group >= 0), counts, 0)
 
 
-def _pairs(result: Result) -> dict[str, list[tuple[str, str, int, float]]]:
-    """Frequent confusions (true, said, photos, share), by name for exclusive groups, under "" for the free ones."""
-    names, index = result.label_set.names(), result.label_set.index
-    missed = ((result.targets == 1) & (result.decisions == 0)).sum(axis=0)
-    parts = {"": (_co_errors(result), missed, names)}
-    for group, found in result.scores.groups.items():
+def _pairs(scored: ScoredPhotos) -> dict[str, list[Confusion]]:
+    """Frequent confusions, by name for exclusive groups, under "" for the free ones."""
+    names, index = scored.label_set.names(), scored.label_set.index
+    missed = ((scored.targets == 1) & (scored.decided.decisions == 0)).sum(axis=0)
+    parts = {"": (_co_errors(scored), missed, names)}
+    for group, found in scored.scores.groups.items():
         parts[group] = (found.confusion, found.confusion.sum(axis=1), [names[index(label)] for label in found.ids])
     pairs = {}
     for part, (counts, whole, ids) in parts.items():
         off = counts * (1 - np.eye(len(counts), dtype=np.int64))
         top = [np.unravel_index(at, off.shape) for at in np.argsort(-off, axis=None, kind="stable")[:_MOST_PAIRS]]
-        pairs[part] = [(ids[i], ids[j], int(off[i, j]), off[i, j] / whole[i]) for i, j in top if off[i, j]]
+        pairs[part] = [Confusion(ids[i], ids[j], int(off[i, j]), off[i, j] / whole[i]) for i, j in top if off[i, j]]
     return {part: rows for part, rows in pairs.items() if rows}
 
 
@@ -225,7 +264,7 @@ def report_evaluation(run: Run | BlendRun, evaluation: Evaluation) -> Path:
     part, decision, history = evaluation.part, evaluation.decision, run.folder / "history.csv"
     facts = {
         **run.facts(),
-        "photos": f"{len(part)} of split '{evaluation.split}'",
+        "photos": f"{len(part)} of split '{evaluation.split}'{_manifest(evaluation)}",
         "test-time augmentation": evaluation.views,
         "thresholds": _origin(evaluation),
         "date": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
@@ -235,26 +274,32 @@ def report_evaluation(run: Run | BlendRun, evaluation: Evaluation) -> Path:
     notes += evaluation.notes
     return write_report(
         run.folder / f"report-{evaluation.split}",
-        title=f"{run.name}: {evaluation.split}",
+        title=f"{run.name}: {evaluation.name}",
         scores=evaluation.scores,
         targets=part.targets,
         raw=evaluation.raw,
-        said=Decided(evaluation.probs, evaluation.decisions),
+        decided=evaluation.decided,
         label_set=run.label_set,
         photos=part.photos(),
         decision=decision,
         facts=facts,
         intervals=evaluation.intervals,
         operating=_operating(evaluation),
-        history=pl.read_csv(history).to_dicts() if history.is_file() else None,
+        history=pl.read_csv(history, glob=False).to_dicts() if history.is_file() else None,
         notes=notes,
         tags=predictor(run, "one"),
     )
 
 
+def _manifest(evaluation: Evaluation) -> str:
+    return "" if evaluation.origin.manifest is None else f" of {evaluation.origin.manifest}, not the model's own photos"
+
+
 def _origin(evaluation: Evaluation) -> str:
     """Where the thresholds come from, in words."""
     decision = evaluation.decision
+    if evaluation.origin.thresholds is not None:
+        return f"{decision.policy}, in place of the model's own"
     if not decision.provenance:
         return str(decision.policy)
     known = decision.provenance
@@ -265,7 +310,7 @@ def _origin(evaluation: Evaluation) -> str:
 
 
 def _operating(evaluation: Evaluation) -> list[OperatingPoint]:
-    """What each precision costs in reviews; nothing where the photos are too few to deal into folds."""
+    """What each precision costs in reviews; empty where the photos are too few to deal into folds."""
     targets = evaluation.part.targets
     try:
         groups, count = group_numbers(evaluation.part), DecideConfig().folds

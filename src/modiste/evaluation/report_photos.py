@@ -1,4 +1,4 @@
-"""Photos of a report: the worst and the best, what was said of them, and where the evidence lies."""
+"""Photos of a report: the worst and the best, what was chosen for them, and where the evidence lies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from modiste.inference.heatmaps import overlay
 from modiste.inference.predictor import BasePredictor
 from modiste.metrics.scores import mean_log_loss
 from modiste.pages.html import jpeg_uri, thumbnail
-from modiste.pages.plots import Result
+from modiste.pages.plots import ScoredPhotos
 from modiste.prediction import Prediction
 
 _EACH_WAY = 12  # worst photos, and best ones
@@ -24,39 +24,42 @@ _HEATMAP = 180  # pixels a side: about 60 on the page
 _SHOWN = ("right", "wrong", "missed", "unknown")  # kinds of labels, the first have heatmaps first
 
 
-def photo_cards(result: Result, photos: Sequence[Path], tags: BasePredictor | None) -> dict[str, list[dict[str, Any]]]:
+def photo_cards(
+    scored: ScoredPhotos, photos: Sequence[Path], tags: BasePredictor | None
+) -> dict[str, list[dict[str, Any]]]:
     """What the page shows of the worst and the best photos, by log loss.
 
     Args:
-        result: targets and what was said, of n photos.
+        scored: n photos with their targets and decisions.
         photos: n files.
         tags: the model, to ask for heatmaps; None shows none.
     """
-    losses = np.array([mean_log_loss(*pair) for pair in zip(result.targets, result.probs, strict=True)])
+    losses = np.array([mean_log_loss(*pair) for pair in zip(scored.targets, scored.decided.probs, strict=True)])
     order = np.argsort(-losses, kind="stable")[: np.isfinite(losses).sum()]  # nan, nothing known, sorts last
     rows = {"worst": order[:_EACH_WAY], "best": order[_EACH_WAY:][::-1][:_EACH_WAY]}  # no photo is both
     every = [int(i) for chosen in rows.values() for i in chosen]
-    said = dict(zip(every, tags.stream([photos[i] for i in every], heatmaps=True), strict=True)) if tags else {}
+    stream = tags.stream([photos[i] for i in every], heatmaps=True) if tags else []
+    predictions = dict(zip(every, stream, strict=True)) if tags else {}
     mode = tags.image.mode if tags else "stretch"
 
     def card(i: int) -> dict[str, Any]:
-        shown = _card(photos[i], float(losses[i]), i, result)
+        shown = _card(photos[i], float(losses[i]), i, scored)
         labels = [id_ for kind in _SHOWN for id_, _, _ in shown["chips"][kind]][:_HEATMAPS]
-        return {**shown, "heatmaps": _heatmaps(photos[i], said[i], labels, mode) if tags else []}
+        return {**shown, "heatmaps": _heatmaps(photos[i], predictions[i], labels, mode) if tags else []}
 
     return {way: [card(int(i)) for i in chosen] for way, chosen in rows.items()}
 
 
-def _card(photo: Path, loss: float, i: int, result: Result) -> dict[str, Any]:
-    target, prob, said = result.targets[i], result.probs[i], result.decisions[i].astype(bool)
+def _card(photo: Path, loss: float, i: int, scored: ScoredPhotos) -> dict[str, Any]:
+    target, prob, chosen = scored.targets[i], scored.decided.probs[i], scored.decided.decisions[i].astype(bool)
     true = target == 1
     kinds = {
-        "right": true & said,
-        "missed": true & ~said,
-        "wrong": (target == 0) & said,
-        "unknown": (target < 0) & said,
+        "right": true & chosen,
+        "missed": true & ~chosen,
+        "wrong": (target == 0) & chosen,
+        "unknown": (target < 0) & chosen,
     }
-    labels, order = list(result.label_set), np.argsort(-prob, kind="stable")
+    labels, order = list(scored.label_set), np.argsort(-prob, kind="stable")
     chips = {
         kind: [(labels[k].id, labels[k].name(), float(prob[k])) for k in order if found[k]]
         for kind, found in kinds.items()

@@ -87,7 +87,7 @@ def _place(probs: np.ndarray) -> np.ndarray:
 
 
 def plot_operating(points: Sequence[OperatingPoint], path: Path) -> None:
-    """What each precision lets through without review, and what it leaves to review.
+    """What is auto-approved at each precision, and what needs review.
 
     Args:
         points: of rising precision.
@@ -96,18 +96,18 @@ def plot_operating(points: Sequence[OperatingPoint], path: Path) -> None:
     wanted = [point.wanted for point in points]
     figure = Figure((9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
-    left.plot(wanted, [point.through for point in points], "o-", color=BLUE, label="labels that go out")
-    left.plot(wanted, [point.photos for point in points], "s--", color=ORANGE, label="photos with nothing to review")
+    left.plot(wanted, [point.auto_approved for point in points], "o-", color=BLUE, label="labels auto-approved")
+    left.plot(wanted, [point.photos for point in points], "s--", color=ORANGE, label="photos without review")
     left.plot(wanted, [point.precision for point in points], "^:", color=VERMILLION, label="precision reached")
     left.plot(wanted, wanted, color=GREY, linewidth=0.8, linestyle=":")
     left.set(ylim=(0, 1.02), ylabel="share")
     left.yaxis.set_major_formatter(PercentFormatter(1))
-    right.plot(wanted, [point.labels_left for point in points], "o-", color=BLUE, label="labels")
-    right.plot(wanted, [point.photos_left for point in points], "s--", color=ORANGE, label="photos to look at")
-    right.set(ylabel="left to review, of 1,000 photos")
+    right.plot(wanted, [point.labels_to_review for point in points], "o-", color=BLUE, label="labels")
+    right.plot(wanted, [point.photos_to_review for point in points], "s--", color=ORANGE, label="photos")
+    right.set(ylabel="need review, per 1,000 photos")
     right.set_ylim(bottom=0)
     for axes in (left, right):
-        axes.set(xlabel="precision wanted of what goes out")
+        axes.set(xlabel="precision wanted of auto-approved labels")
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize=8)

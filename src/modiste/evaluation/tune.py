@@ -18,7 +18,7 @@ from modiste.decisions.fit import fit_decision, make_folds
 from modiste.decisions.label_shift import FEWEST_CATALOGUE, estimate_label_shift
 from modiste.decisions.policies import Policy
 from modiste.errors import UsageError
-from modiste.evaluation.evaluate import Evaluation, judge
+from modiste.evaluation.evaluate import Evaluation, save_evaluation, score_predictions
 from modiste.files import StrPath
 from modiste.inference.photos import PhotoLike
 from modiste.inference.predictor import Views
@@ -30,7 +30,7 @@ from modiste.runs.load import open_run, predictor
 from modiste.runs.predictions import Predictions, Progress, photos_key, predicted
 from modiste.runs.run import Run
 
-_MEMORISED = ("The network was trained on these photos and knows them by heart: expect less of others.",)
+_MEMORISED = ("The network was trained on these photos, so expect lower scores on others.",)
 _MOVED = 0.5  # share by which a label must be more or less frequent to be named
 _EXPECTED = ("map", "macro.precision", "macro.recall", "macro.f1", "macro.f2", "micro.f1")
 
@@ -73,7 +73,7 @@ def tune(
         calibration: "none", "auto", "temperature", "platt" or "isotonic"; None takes the recipe's.
         split: photos to tune on; not those that are to be reported.
         views: test-time augmentation; None takes the recipe's.
-        catalogue: photos without labels of the catalogue that will be tagged, where its label mix is another one.
+        catalogue: unlabelled photos of the catalogue that will be tagged, where label frequencies differ there.
         progress: told (photos done, photos in all), where the network has to be asked.
 
     Raises:
@@ -83,53 +83,79 @@ def tune(
     """
     run = open_run(Path(folder))
     config = settings(run, policy, calibration)
-    said = predicted(run, split, views, progress)
-    part, raw = said.part.select(said.readable), said.raw[said.readable]
+    predictions = predicted(run, split, views, progress)
     if not (Policy.parse(config.policy).tuned or config.calibration != "none"):
-        return _untuned(run, split, said, config.policy)
+        tuned = _untuned(run, split, predictions, config.policy)
+    else:
+        tuned = tune_predictions(run, split, predictions, config, views=views, catalogue=catalogue)
+    save_evaluation(run, tuned.evaluation)
+    tuned.decision.write(run.folder / DECISION_FILE, run.label_set)
+    return tuned
+
+
+def tune_predictions(
+    run: Run | BlendRun,
+    split: str,
+    predictions: Predictions,
+    config: DecideConfig,
+    *,
+    views: Views | None = None,
+    catalogue: Sequence[PhotoLike] = (),
+) -> Tuned:
+    """Calibrate and tune on what a network said of labelled photos; nothing is written.
+
+    Args:
+        run: whose network it was.
+        split: what the photos are called.
+        predictions: of the network.
+        config: policy and calibration, of which one has to be tuned.
+        views, catalogue: as for `tune`.
+
+    Raises:
+        UsageError: too few photos, or a catalogue without calibration.
+    """
+    part, raw = predictions.part.select(predictions.readable), predictions.raw[predictions.readable]
     folds = make_folds(part.targets, group_numbers(part), config.folds)
     fitted = fit_decision(config, part.targets, raw, folds, run.label_set)
-    mix = None
+    shift = None
     if catalogue:
-        mix = _label_shift(run, config, fitted.decision, part.targets, catalogue=catalogue, views=views)
-    known = {
+        shift = _label_shift(run, config, fitted.decision, part.targets, catalogue=catalogue, views=views)
+    provenance = {
         "split": split,
         "photos": photos_key(part),
         "count": len(part),
         "views": views or run.decision.provenance.get("views"),
-        **_origin(run, config, fitted.decision),
+        **_settings_and_date(run, config, fitted.decision),
     }
-    decision = replace(fitted.decision, provenance=known)
-    evaluation = judge(run, split, said, decision)
+    decision = replace(fitted.decision, provenance=provenance)
+    evaluation = score_predictions(run, split, predictions, decision)
     in_sample = _scores(run, part.targets, decision.apply(raw, run.label_set))
-    known["expected"] = _expected(evaluation)
     notes = [*_MEMORISED] if split == "train" else []
-    if mix is not None:
-        fitted = fit_decision(config, part.targets, raw, folds, run.label_set, here=mix.here)
-        known = {**known, "thresholds": fitted.decision.digest, "catalogue": len(catalogue)}
-        decision = replace(fitted.decision, provenance=known)
-        notes += mix.notes
-    decision.write(run.folder / DECISION_FILE, run.label_set)
+    expected: dict[str, Any] = {"expected": _expected(evaluation)}
+    if shift is not None:
+        fitted = fit_decision(config, part.targets, raw, folds, run.label_set, here=shift.here)
+        expected |= {"thresholds": fitted.decision.thresholds_key, "catalogue": len(catalogue)}
+        notes += shift.notes
     before = _scores(run, part.targets, Decision.untuned("fixed:0.5", run.label_set).apply(raw, run.label_set))
+    decision = replace(fitted.decision, provenance={**provenance, **expected})
     return Tuned(decision, evaluation, in_sample, before, (*notes, *fitted.notes))
 
 
-def _origin(run: Run | BlendRun, config: DecideConfig, decision: Decision) -> dict[str, Any]:
-    """What a decision was made of and when; it tells later whether that still holds."""
+def _settings_and_date(run: Run | BlendRun, config: DecideConfig, decision: Decision) -> dict[str, Any]:
+    """What a decision was made with and when; it tells later whether that still holds."""
     return {
         "model": run.key,
-        "thresholds": decision.digest,
+        "thresholds": decision.thresholds_key,
         "calibration": config.calibration,
         "folds": config.folds,
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
 
 
-def _untuned(run: Run | BlendRun, split: str, said: Predictions, policy: str) -> Tuned:
+def _untuned(run: Run | BlendRun, split: str, predictions: Predictions, policy: str) -> Tuned:
     """A decision that needs no photos, with its scores."""
     decision = Decision.untuned(policy, run.label_set)
-    evaluation = judge(run, split, said, decision)
-    decision.write(run.folder / DECISION_FILE, run.label_set)
+    evaluation = score_predictions(run, split, predictions, decision)
     paper = Decision.untuned("fixed:0.5", run.label_set).apply(evaluation.raw, run.label_set)
     return Tuned(decision, evaluation, evaluation.scores, _scores(run, evaluation.part.targets, paper), ())
 
@@ -168,8 +194,8 @@ def settings(run: Run | BlendRun, policy: str | None, calibration: str | None) -
     return config
 
 
-def _scores(run: Run | BlendRun, targets: np.ndarray, said: Decided) -> Scores:
-    return score(targets, said.probs, said.decisions, run.label_set)
+def _scores(run: Run | BlendRun, targets: np.ndarray, decided: Decided) -> Scores:
+    return score(targets, *decided, run.label_set)
 
 
 class _Shift(NamedTuple):
@@ -188,19 +214,19 @@ def _label_shift(
     catalogue: Sequence[PhotoLike],
     views: Views | None,
 ) -> _Shift:
-    """What a catalogue's photos say of its label mix."""
+    """How frequent each label is among a catalogue's photos."""
     if config.calibration == "none":
         got = "--calibration none"
-        raise UsageError.expected("calibrated probabilities to tell a label mix by", got, "--calibration auto")
-    said = list(predictor(run, views).raw(catalogue))
-    errors = [one.error for one in said if one.error is not None]
-    if len(said) - len(errors) < FEWEST_CATALOGUE:
-        broken = next((f", and {one.photo} that can't be" for one in said if one.error is not None), "")
-        got = f"{len(said) - len(errors)}{broken}"
+        raise UsageError.expected("calibrated probabilities to estimate label shift from", got, "--calibration auto")
+    predictions = list(predictor(run, views).raw(catalogue))
+    errors = [one.error for one in predictions if one.error is not None]
+    if len(predictions) - len(errors) < FEWEST_CATALOGUE:
+        broken = next((f", and {one.photo} that can't be" for one in predictions if one.error is not None), "")
+        got = f"{len(predictions) - len(errors)}{broken}"
         raise UsageError.expected(
             f"at least {FEWEST_CATALOGUE} photos of the catalogue that can be read", got, "more of them"
         )
-    raw = np.stack([one.probs for one in said])
+    raw = np.stack([one.probs for one in predictions])
     read = np.isfinite(raw).all(axis=1)
     tuned = measure_prevalence(targets)
     here = estimate_label_shift(decision.apply(raw[read], run.label_set).probs, tuned, run.label_set)

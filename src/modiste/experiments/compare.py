@@ -1,10 +1,11 @@
 """A comparison: train every candidate with every seed, score the runs, say which is best and how sure that is.
 
-Everything is in one folder, and what is finished is not done again: a killed comparison goes on where it stopped.
+Everything is in one folder, and what is finished is not done again: a killed comparison is resumed where it stopped.
 
 compare.toml        the grid
 base.toml           the recipe that its candidates change
 manifest.parquet    photos, targets and the split that all runs share
+format.json         of this folder
 runs/<name>-<seed>  a run folder each, with outcome.json once it is scored
 comparison.json, comparison.md, index.html and its plots
 best/               a copy of the best run
@@ -16,7 +17,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +26,11 @@ import polars as pl
 from modiste.config import DataConfig, Recipe
 from modiste.data.groups import group_numbers
 from modiste.data.manifest import Manifest
-from modiste.errors import RunError
+from modiste.decisions.fit import make_folds
+from modiste.decisions.policies import Policy
+from modiste.errors import RunError, UsageError
 from modiste.evaluation.cached_predictions import predict_kept
-from modiste.evaluation.evaluate import judge
+from modiste.evaluation.evaluate import save_evaluation, score_predictions
 from modiste.evaluation.tune import needs_tuning, tune
 from modiste.experiments.grid import Grid, slug
 from modiste.experiments.outcomes import SCORES, Outcome
@@ -38,15 +41,14 @@ from modiste.inference.predictor import Predictor
 from modiste.labels import LabelSet
 from modiste.metrics.bootstrap import replicate
 from modiste.metrics.weighted import flat_scores
-from modiste.models.backbones import check_backbone
 from modiste.models.tagger import Tagger
-from modiste.prediction import Decided
+from modiste.runs.format import check_format, write_format
 from modiste.runs.load import predictor
 from modiste.runs.predictions import predicted, write
 from modiste.runs.run import Run, environment
 from modiste.training.loop import resume, train
 from modiste.training.monitor import EpochRow, Monitor, Monitors
-from modiste.training.state import make_fabric, trainable_parts
+from modiste.training.state import check_recipe, make_fabric, trainable_parts
 
 GRID_FILE, BASE_FILE = "compare.toml", "base.toml"
 _TIMED, _TIMED_SECONDS = 32, 1.0  # photos and time, both at least, for which tagging is timed
@@ -59,25 +61,40 @@ def create_comparison(folder: Path, grid: Grid, manifest: Manifest) -> None:
 
     Raises:
         ManifestError: the split leaves nothing to train on, or photos are missing.
-        RecipeError: timm has no such backbone.
         RunError: the folder exists.
-        WeightsError: a file of weights is missing.
+        UsageError: the validation photos are too few to tune on.
+        The errors of `check_recipe`.
     """
     base = next(recipe for _, recipe in grid.runs())
     data = base.data
     if data.fold is not None:
         manifest = manifest.with_fold(data.fold)
     manifest = manifest.with_split(data.val_fraction, data.test_fraction, base.seed, data.stratify_columns)
-    trainable_parts(manifest)
+    parts = trainable_parts(manifest)
     manifest.part("test")
-    for model in {recipe.model.model_dump_json(): recipe.model for _, recipe in grid.runs()}.values():
-        check_backbone(model.backbone, model.weights)
+    for recipe in {one.model_copy(update={"seed": 0}).to_toml(): one for _, one in grid.runs()}.values():
+        check_recipe(recipe)
+        _check_tunable(recipe, parts["val"])
     with new_folder(folder.absolute(), f"--resume {folder}, or another -o") as temporary:
         write_text(temporary / BASE_FILE, Recipe.read(grid.recipe).to_toml())
         write_text(temporary / GRID_FILE, grid.model_copy(update={"recipe": BASE_FILE}).to_toml())
         manifest.label_set.write(temporary / "labels.json")
         manifest.absolute().write(temporary / "manifest.parquet")
         write_text(temporary / "environment.json", json.dumps(environment(), indent=1) + "\n")
+        write_format(temporary)
+
+
+def _check_tunable(recipe: Recipe, part: Manifest) -> None:
+    """Refuse validation photos that are too few for the decision that a recipe wants tuned."""
+    config = recipe.decide
+    if not (Policy.parse(config.policy).tuned or config.calibration != "none"):
+        return
+    try:
+        make_folds(part.targets, group_numbers(part), config.folds)
+    except UsageError as error:
+        want, got = "enough validation photos, in enough groups, to tune on", f"{len(part)}"
+        fix = "--set data.val_fraction=0.2, or --set decide.policy=fixed:0.5 --set decide.calibration=none"
+        raise UsageError.expected(want, got, fix) from error
 
 
 def compare(folder: Path, *, accelerator: str = "auto", watch: Watch = lambda _: Monitor()) -> Ranking:
@@ -92,6 +109,7 @@ def compare(folder: Path, *, accelerator: str = "auto", watch: Watch = lambda _:
         RunError: the folder is no comparison, or another process is at it.
         The errors of `train` and `evaluate`.
     """
+    check_format(folder)
     if not (folder / GRID_FILE).is_file():
         raise RunError.expected(f"{folder} to be a comparison", "a folder without compare.toml", "modiste compare -o")
     with only_process(folder / "compare.lock", f"{folder} to be filled", "waiting for it"):
@@ -107,9 +125,8 @@ def _compare(folder: Path, accelerator: str, watch: Watch) -> Ranking:
     for k, (candidate, recipe) in enumerate(runs, 1):
         at = folder / "runs" / f"{slug(candidate.name)}-{recipe.seed}"
         title = f"run {k} of {len(runs)}: {candidate.name}, seed {recipe.seed}"
-        outcome = _outcome(at, candidate.name, recipe, manifest, (title, accelerator, watch))
-        outcomes.append(outcome)
-        rows = pl.read_csv(at / "history.csv").select("epoch", "val_map").rows()
+        outcomes.append(_outcome(_Planned(at, candidate.name, recipe, title), manifest, accelerator, watch))
+        rows = pl.read_csv(at / "history.csv", glob=False).select("epoch", "val_map").rows()
         histories.setdefault(candidate.name, []).append(rows)
     found = rank_candidates(_shared_cache(outcomes))
     write_text(folder / "comparison.json", json.dumps(found.to_dict(), ensure_ascii=False, indent=1) + "\n")
@@ -120,13 +137,23 @@ def _compare(folder: Path, accelerator: str, watch: Watch) -> Ranking:
     return found
 
 
-def _outcome(folder: Path, candidate: str, recipe: Recipe, manifest: Manifest, how: tuple[str, str, Watch]) -> Outcome:
+@dataclass(frozen=True)
+class _Planned:
+    """One run of a comparison: where it lies, whose it is, what it trains with, and what a person calls it."""
+
+    folder: Path
+    candidate: str
+    recipe: Recipe
+    title: str
+
+
+def _outcome(planned: _Planned, manifest: Manifest, accelerator: str, watch: Watch) -> Outcome:
     """Train, tune and score one run, as far as that is not done yet."""
-    title, accelerator, watch = how
+    folder, recipe = planned.folder, planned.recipe
     facts_file = folder / "outcome.json"
     if not facts_file.is_file():
         timer = _CachingTimer()
-        monitor, fabric = Monitors([timer, watch(title)]), make_fabric(recipe, 1, accelerator)
+        monitor, fabric = Monitors([timer, watch(planned.title)]), make_fabric(recipe, 1, accelerator)
         if folder.exists():
             run = resume(folder, fabric=fabric, monitor=monitor)
         else:
@@ -139,7 +166,8 @@ def _outcome(folder: Path, candidate: str, recipe: Recipe, manifest: Manifest, h
         write_text(facts_file, json.dumps({"cache_seconds": timer.seconds, **costs}) + "\n")
     run = Run.read(folder)
     facts = json.loads(facts_file.read_text(encoding="utf-8"))
-    evaluation = judge(run, "test", predicted(run, "test"), run.decision)
+    evaluation = score_predictions(run, "test", predicted(run, "test"), run.decision)
+    save_evaluation(run, evaluation)
     drawn = replicate(
         evaluation.part.targets,
         evaluation.probs,
@@ -147,9 +175,9 @@ def _outcome(folder: Path, candidate: str, recipe: Recipe, manifest: Manifest, h
         run.label_set,
         groups=group_numbers(evaluation.part),
     )
-    history = pl.read_csv(folder / "history.csv")
+    history = pl.read_csv(folder / "history.csv", glob=False)
     return Outcome(
-        candidate,
+        planned.candidate,
         recipe.model.backbone,
         "+".join(dict.fromkeys(stage.optimizer for stage in recipe.stages)),
         recipe.seed,
@@ -164,8 +192,7 @@ def _outcome(folder: Path, candidate: str, recipe: Recipe, manifest: Manifest, h
 
 def _ask(run: Run, split: str, monitor: Monitor) -> None:
     """Ask the network of a split, and keep what it says for whoever tunes or scores."""
-    said = predict_kept(run, run.manifest().part(split), monitor.caching)
-    write(run, split, said, Decided(said.raw, np.zeros(said.raw.shape, np.int8)))
+    write(run, split, predict_kept(run, run.manifest().part(split), monitor.caching))
 
 
 class _CachingTimer(Monitor):

@@ -2,6 +2,7 @@
 
 folds.json            their numbers
 base.toml             the recipe of all
+format.json           of this folder
 manifest.parquet      photos, targets, test part and folds
 fold-0, fold-1, ...   a run each; its own fold validates, the others train
 ensemble              a blend folder: the mean of all runs, with the out-of-fold scores
@@ -10,7 +11,8 @@ ensemble              a blend folder: the mean of all runs, with the out-of-fold
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,15 +22,15 @@ from modiste.data.manifest import Manifest
 from modiste.decisions.blend import Blend
 from modiste.errors import ManifestError, RunError, UsageError
 from modiste.evaluation.cached_predictions import predict_kept
-from modiste.files import new_folder, write_text
+from modiste.files import new_folder, only_process, write_text
 from modiste.labels import LabelSet
-from modiste.prediction import Decided
 from modiste.runs.blend_run import BlendRun
+from modiste.runs.format import check_format, write_format
 from modiste.runs.predictions import Predictions, photos_key, write
 from modiste.runs.run import Run
 from modiste.training.loop import resume, train
 from modiste.training.monitor import Monitor
-from modiste.training.state import make_fabric
+from modiste.training.state import check_recipe, make_fabric, trainable_parts
 
 FOLDS_FILE = "folds.json"
 
@@ -43,9 +45,11 @@ def create_folds(folder: Path, recipe: Recipe, manifest: Manifest, count: int) -
         count: how many folds, at least 2.
 
     Raises:
-        ManifestError: the manifest has another number of folds.
+        ManifestError: the manifest has another number of folds, or the others of some fold leave a label without a
+            positive photo to train on.
         RunError: the folder exists.
         UsageError: the recipe names one fold.
+        The errors of `check_recipe`.
     """
     data = recipe.data
     if data.fold is not None:
@@ -56,11 +60,24 @@ def create_folds(folder: Path, recipe: Recipe, manifest: Manifest, count: int) -
     numbers = sorted({*manifest.frame["fold"].to_list()} - {-1})
     if len(numbers) != count:
         raise ManifestError.expected(f"{count} folds in {manifest.source}", len(numbers), f"--folds {len(numbers)}")
+    check_recipe(recipe)
+    for fold in numbers:
+        trainable_parts(manifest.with_fold(fold))
     with new_folder(folder.absolute(), f"--resume {folder}, or another -o") as temporary:
         write_text(temporary / FOLDS_FILE, json.dumps({"folds": numbers}) + "\n")
         write_text(temporary / "base.toml", recipe.to_toml())
         manifest.label_set.write(temporary / "labels.json")
         manifest.absolute().write(temporary / "manifest.parquet")
+        write_format(temporary)
+
+
+@dataclass(frozen=True)
+class _FoldRun:
+    """The run whose own fold validates, and who is told of it."""
+
+    fold: int
+    run: Run
+    monitor: Monitor
 
 
 def cross_validate(
@@ -74,19 +91,26 @@ def cross_validate(
         watch: gives for a run's title who is told of its training.
 
     Raises:
-        RunError: the folder is no cross-validation.
+        RunError: the folder is no cross-validation, or another process is at it.
         The errors of `train`.
     """
+    check_format(folder)
     if not (folder / FOLDS_FILE).is_file():
         raise RunError.expected(
             f"{folder} to be a cross-validation", f"no {FOLDS_FILE} in it", "modiste train --folds 5"
         )
-    if (folder / "ensemble").is_dir():
-        return BlendRun.read(folder / "ensemble")
+    with only_process(folder / "folds.lock", f"{folder} to be filled", "waiting for it"):
+        if not (folder / "ensemble").is_dir():
+            _fill(folder, accelerator, watch)
+    return BlendRun.read(folder / "ensemble")
+
+
+def _fill(folder: Path, accelerator: str, watch: Callable[[str], Monitor]) -> None:
+    """Train what is missing, and make the ensemble."""
     numbers: list[int] = json.loads((folder / FOLDS_FILE).read_text(encoding="utf-8"))["folds"]
     recipe = Recipe.read(folder / "base.toml")
     manifest = Manifest.read(folder / "manifest.parquet", DataConfig(), LabelSet.read(folder / "labels.json"))
-    runs: dict[int, tuple[Run, Monitor]] = {}
+    runs: list[_FoldRun] = []
     for k, fold in enumerate(numbers, 1):
         at, own = folder / f"fold-{fold}", recipe.replace([f"data.fold={fold}", "data.test_fraction=0"])
         monitor, fabric = watch(f"fold {fold}, {k} of {len(numbers)}"), make_fabric(own, 1, accelerator)
@@ -94,13 +118,12 @@ def cross_validate(
             run = resume(at, fabric=fabric, monitor=monitor)
         else:
             run = train(own, manifest, at, fabric=fabric, monitor=monitor)
-        runs[fold] = run, monitor
+        runs.append(_FoldRun(fold, run, monitor))
     with new_folder(folder.absolute() / "ensemble", "removing it") as temporary:
         _assemble(temporary, manifest, runs)
-    return BlendRun.read(folder / "ensemble")
 
 
-def _assemble(folder: Path, manifest: Manifest, runs: dict[int, tuple[Run, Monitor]]) -> None:
+def _assemble(folder: Path, manifest: Manifest, runs: Sequence[_FoldRun]) -> None:
     """Write the ensemble, and what each run says of its own fold."""
     folds = manifest.frame["fold"].to_numpy()
     splits = np.where(folds >= 0, "val", manifest.parts)
@@ -109,14 +132,15 @@ def _assemble(folder: Path, manifest: Manifest, runs: dict[int, tuple[Run, Monit
     in_fold = part.frame["fold"].to_numpy()
     raw = np.full((len(part), len(part.label_set)), np.nan, np.float32)
     errors: list[str | None] = [None] * len(part)
-    for fold, (run, monitor) in runs.items():
-        rows = np.flatnonzero(in_fold == fold)
-        said = predict_kept(run, part.select(rows), monitor.caching)
+    for one in runs:
+        rows = np.flatnonzero(in_fold == one.fold)
+        said = predict_kept(one.run, part.select(rows), one.monitor.caching)
         raw[rows] = said.raw
         for row, error in zip(rows, said.errors, strict=True):
             errors[row] = error
     read = np.array([error is None for error in errors])
     sentence = f"the mean of {len(runs)} folds; each photo is judged by the run that never saw it"
-    choice = {"split": "val", "photos": photos_key(part.select(read)), "out_of_fold": list(runs), "sentence": sentence}
-    made = BlendRun.write(folder, [run for run, _ in runs.values()], whole, Blend.mean(len(runs)), choice)
-    write(made, "val", Predictions(part, raw, errors, made.views), Decided(raw, np.zeros(raw.shape, np.int8)))
+    known = {"split": "val", "photos": photos_key(part.select(read)), "out_of_fold": [one.fold for one in runs]}
+    choice = {**known, "sentence": sentence}
+    made = BlendRun.write(folder, [one.run for one in runs], whole, Blend.mean(len(runs)), choice)
+    write(made, "val", Predictions(part, raw, errors, made.views))

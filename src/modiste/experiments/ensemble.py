@@ -15,7 +15,6 @@ from modiste.decisions.fit_blend import BlendChoice, choose
 from modiste.errors import UsageError
 from modiste.evaluation.tune import Tuned, settings, tune
 from modiste.files import StrPath, new_folder, refuse_existing
-from modiste.prediction import Decided
 from modiste.runs.blend_run import BlendRun
 from modiste.runs.predictions import Predictions, Progress, photos_key, predicted, write
 from modiste.runs.run import Run
@@ -47,7 +46,8 @@ def blend(
         folders: run folders, at least two.
         output: the blend folder to make.
         split: photos to fit on.
-        policy, calibration: as for `tune`; None takes those of the first run's recipe.
+        policy: as for `tune`; None takes that of the first run's recipe.
+        calibration: likewise.
         progress: told (photos done, photos in all), for each run that has to be asked.
 
     Raises:
@@ -87,7 +87,7 @@ def _make(folder: Path, runs: Sequence[Run], said: Sequence[Predictions], split:
     made = BlendRun.write(folder, runs, runs[0].manifest(), choice.blend, facts)
     outside = np.full(whole.shape[1:], np.nan, np.float32)
     outside[read] = choice.probs
-    write(made, split, Predictions(said[0].part, outside, errors, made.views), Decided(outside, outside > 1))
+    write(made, split, Predictions(said[0].part, outside, errors, made.views))
     return choice
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Self, get_args
 
 from pydantic import Field, ValidationError
 
-from modiste.config import Frozen, Recipe, Stage, toml
+from modiste.config import DEFAULT_RECIPE, Frozen, Recipe, Stage, toml
 from modiste.errors import RecipeError, UsageError
 
 OPTIMIZERS: tuple[str, ...] = get_args(Stage.model_fields["optimizer"].annotation)
@@ -31,7 +31,7 @@ class Grid(Frozen):
         RecipeError: from `read`, for an unknown key or a wrong value.
     """
 
-    recipe: str = "jd2018"
+    recipe: str = DEFAULT_RECIPE
     seeds: Annotated[int, Field(ge=1)] = 3
     set: tuple[str, ...] = ()
     candidates: Annotated[tuple[Candidate, ...], Field(min_length=1)]
@@ -75,7 +75,7 @@ class Grid(Frozen):
             return cls.model_validate(data).checked()
         except (OSError, ValueError) as error:
             why = _first(error) if isinstance(error, ValidationError) else str(error)
-            fix = "recipe, seeds, set and [[candidates]] with name and set, as in docs/compare.md"
+            fix = "recipe, seeds, set and [[candidates]] with name and set, as in docs/reference/compare.md"
             raise RecipeError.expected(f"'{path}' to describe a comparison in TOML", f"'{why}'", fix) from None
 
     def changed(self, changes: Sequence[str]) -> Self:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -60,7 +61,7 @@ def check(outcomes: Sequence[Outcome], level: float) -> None:
     """Refuse runs that can't be compared.
 
     Raises:
-        UsageError: as `standings.standings` says.
+        UsageError: as `ranking.rank_candidates` says.
     """
     if not outcomes:
         raise UsageError.expected("runs to compare", "none", "a grid of at least one candidate and seed")
@@ -92,7 +93,16 @@ def mean(values: Sequence[float], interval: Interval = NOWHERE) -> Mean:
     return Mean(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else math.nan, interval)
 
 
-def inferred(sides: Sequence[Sequence[Outcome]], name: str, level: float) -> tuple[float, Interval, float, float]:
+class Inferred(NamedTuple):
+    """A mean score or a difference of two, its interval, its standard error, and the degrees of freedom of that."""
+
+    value: float
+    interval: Interval
+    error: float
+    freedom: float
+
+
+def inferred(sides: Sequence[Sequence[Outcome]], name: str, level: float) -> Inferred:
     """Mean score of a side's runs, or that of the first of two sides less that of the second.
 
     Args:
@@ -101,7 +111,7 @@ def inferred(sides: Sequence[Sequence[Outcome]], name: str, level: float) -> tup
         level: probability of the interval.
 
     Returns:
-        The value, its interval, its standard error and the degrees of freedom of that, as `standings.standings` says.
+        As `ranking.rank_candidates` says.
     """
     from scipy.special import stdtrit
 
@@ -116,7 +126,7 @@ def inferred(sides: Sequence[Sequence[Outcome]], name: str, level: float) -> tup
     freedom = square**2 / parts if parts else math.inf
     half = math.sqrt(square) * float(stdtrit(freedom, (1 + level) / 2))
     low, high = np.clip([value - half, value + half], 1 - len(sides), 1).tolist()  # no score leaves [0, 1]
-    return value, Interval(low, high), math.sqrt(square), freedom
+    return Inferred(value, Interval(low, high), math.sqrt(square), freedom)
 
 
 def _drawn(runs: Sequence[Outcome], name: str) -> np.ndarray:

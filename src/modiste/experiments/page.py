@@ -43,7 +43,7 @@ def write_comparison_page(
 
     Args:
         folder: made if missing; files of an earlier page are replaced.
-        found: from `standings.standings`.
+        found: from `ranking.rank_candidates`.
         title: of the page.
         facts: settings that all runs share, in order: data, epochs, device...
         histories: candidate -> its runs, each as (epoch, validation mAP); None draws no curve.
@@ -120,7 +120,7 @@ def plot_scores(found: Ranking, path: Path) -> None:
     intervals that hold together, in colour where it is more than chance; missing where nothing can be compared.
 
     Args:
-        found: from `standings.standings`.
+        found: from `ranking.rank_candidates`.
         path: where to write, atomically.
     """
     count = len(found.ranked)

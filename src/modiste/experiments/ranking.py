@@ -2,7 +2,7 @@
 
 A candidate is a way of training; its runs differ in their seed alone. Two chances part what was measured from what
 is asked for: other test photos, and other seeds (Bouthillier et al. 2021, "Accounting for Variance in Machine
-Learning Benchmarks"). Each interval counts both; `standings` says how.
+Learning Benchmarks"). Each interval counts both; `rank_candidates` says how.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Difference:
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """What `standings` found.
+    """What `rank_candidates` found.
 
     Attributes:
         outcomes: the runs, as they came.
@@ -227,7 +227,7 @@ def _standing(runs: Sequence[Outcome], level: float) -> RankedCandidate:
         first.optimizer,
         tuple(one.seed for one in runs),
         mean([one.val_map for one in runs]),
-        {name: mean([one.scores[name] for one in runs], inferred([runs], name, level)[1]) for name in SCORES},
+        {name: mean([one.scores[name] for one in runs], inferred([runs], name, level).interval) for name in SCORES},
         float(np.mean([one.seconds for one in runs])),
         max(one.cache_seconds for one in runs),
         first.parameters,

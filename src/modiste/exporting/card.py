@@ -7,8 +7,10 @@ from typing import Any
 
 from modiste.decisions.decision import Decision
 from modiste.labels import LabelSet
+from modiste.runs.evaluations import ModelScores, SavedEvaluation
 
 _MOST = 60  # labels that are listed
+_SCORE_COLUMNS = ("photos", "score", "value", "95 % interval")
 
 
 def model_card(
@@ -18,7 +20,7 @@ def model_card(
     *,
     facts: Mapping[str, str],
     photos: Mapping[str, int],
-    metrics: Mapping[str, Any],
+    scores: ModelScores,
     words: str = "",
 ) -> str:
     """Write the card.
@@ -32,7 +34,7 @@ def model_card(
         decision: how probabilities become decisions.
         facts: backbone, recipe and the like.
         photos: how many there are of each split.
-        metrics: of each split that was evaluated, as metrics.json has them.
+        scores: measured on its own test photos as it is now, and the other evaluations.
         words: Markdown that a person wrote.
     """
     counts = ", ".join(f"{split} {count:,}" for split, count in photos.items())
@@ -44,7 +46,8 @@ def model_card(
         "## Made from",
         markdown_table([("photos", counts), *facts.items()]),
         "## Scores",
-        _scores(metrics),
+        _own_test(scores.own_test),
+        _others(scores.others),
         "## Decisions",
         _decision(decision),
     ]
@@ -61,18 +64,40 @@ def _labels(label_set: LabelSet) -> str:
     return "\n".join(lines)
 
 
-def _scores(metrics: Mapping[str, Any]) -> str:
-    if not metrics:
-        return "Not measured."
+def _own_test(saved: SavedEvaluation | None) -> str:
+    if saved is None:
+        return "Not measured on its own test photos with the decision below."
+    how = ", cross-fitted, since the decision was tuned on them" if saved.document["cross_fitted"] else ""
+    rows = [("test", *row) for row in _score_rows(saved.document)]
+    return f"On the model's own test photos, with the decision below{how}.\n\n" + markdown_table(
+        rows, ("split", *_SCORE_COLUMNS)
+    )
+
+
+def _others(others: Sequence[tuple[str, SavedEvaluation]]) -> str:
+    """Every other evaluation by its own name, so that none passes for the test score."""
+    if not others:
+        return ""
     rows = []
-    for split, one in metrics.items():
-        found = {"mAP": ("map", one["map"]), "macro F2": ("macro.f2", one["macro"]["f2"])}
-        found |= {f"accuracy, {g}": (f"groups.{g}.accuracy", v["accuracy"]) for g, v in one.get("groups", {}).items()}
-        for title, (key, value) in found.items():
-            interval = one.get("intervals", {}).get(key)
-            if value is not None:
-                rows.append((split, f"{one['photos']:,}", title, f"{value:.3f}", _interval(interval)))
-    return markdown_table(rows, ("split", "photos", "score", "value", "95 % interval"))
+    for name, saved in others:
+        known = saved.document
+        how = f"{known.get('policy', 'unknown')}{', cross-fitted' if known.get('cross_fitted') else ''}"
+        rows += [(name, how, *row) for row in _score_rows(known)]
+    words = "None of these is the model's test score: other photos, another decision, or an unknown origin."
+    return f"### Other evaluations\n\n{words}\n\n" + markdown_table(rows, ("photos of", "decision", *_SCORE_COLUMNS))
+
+
+def _score_rows(one: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Photos, score, value and interval of each main score that could be measured."""
+    found = {"mAP": ("map", one["map"]), "macro F2": ("macro.f2", one["macro"]["f2"])}
+    found |= {f"accuracy, {g}": (f"groups.{g}.accuracy", v["accuracy"]) for g, v in one.get("groups", {}).items()}
+    failed = len(one.get("failed", ()))
+    photos = f"{one['photos']:,} of {one['photos'] + failed:,}" if failed else f"{one['photos']:,}"
+    return [
+        (photos, title, f"{value:.3f}", _interval(one.get("intervals", {}).get(key)))
+        for title, (key, value) in found.items()
+        if value is not None
+    ]
 
 
 def _interval(interval: Sequence[float] | None) -> str:
@@ -89,5 +114,5 @@ def _decision(decision: Decision) -> str:
 
 def markdown_table(rows: Sequence[Sequence[str]], header: Sequence[str] = ("", "")) -> str:
     """A table of GitHub's Markdown."""
-    lines = [header, ["---"] * len(header), *rows]
+    lines = [header, ["---"] * len(header), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

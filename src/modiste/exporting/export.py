@@ -21,16 +21,16 @@ from modiste.config import ImageConfig
 from modiste.errors import RunError, UsageError
 from modiste.exporting.blended_network import BlendedNetwork
 from modiste.exporting.card import model_card
-from modiste.exporting.int8 import Rounded, int8_card, judges, quantize_to_int8, read_squares
+from modiste.exporting.int8 import Rounded, cost_meters, int8_card, quantize_to_int8, read_squares
 from modiste.exporting.quantize import Quantizer
 from modiste.files import StrPath, replacing
 from modiste.inference.onnx import FORMAT, KEY, SEAL, UNSEALED, Exported, seal
-from modiste.inference.predictor import BasePredictor, Predictor, Views, check_views
+from modiste.inference.predictor import BasePredictor, Ensemble, Predictor, Views, check_views
 from modiste.models.onnx import to_onnx
 from modiste.models.tagger import Network, Tagger
 from modiste.runs.blend_run import BlendRun
+from modiste.runs.evaluations import model_scores
 from modiste.runs.load import open_run, predictor
-from modiste.runs.metrics_file import read_metrics
 from modiste.runs.run import Run
 
 Progress = Callable[[str, int, int], None]
@@ -44,7 +44,7 @@ class Parity(NamedTuple):
 
     Attributes:
         photos: how many were compared.
-        largest: the largest difference between two probabilities, before any calibration.
+        largest: the largest difference between two probabilities, before any calibration; nan where one is nan.
         flipped: decisions that differ.
     """
 
@@ -92,6 +92,7 @@ def export(
     words: str = "",
     photos: Sequence[StrPath] | None = None,
     int8: Int8 | None = None,
+    overwrite: bool = False,
     progress: Progress = lambda *_: None,
 ) -> Written:
     """Write a run or blend folder's model as one ONNX file.
@@ -101,11 +102,12 @@ def export(
 
     Args:
         folder: a run or blend folder.
-        path: the file; there must be none.
+        path: the file.
         views: test-time augmentation that it is opened with; None keeps the model's.
         words: Markdown for its card, of what only people know.
         photos: what it is compared on; None takes the model's own test or validation photos.
         int8: round weights and activations to eight bits, where that is faster here.
+        overwrite: replace the file, if there is one.
         progress: told (what is being done, how far, of how much).
 
     Raises:
@@ -113,7 +115,8 @@ def export(
         UsageError: the file exists, there are no such views, too few photos, or members of a blend see other squares.
     """
     folder, path = Path(folder), Path(path)
-    _refuse_existing(path)
+    if not overwrite:
+        _refuse_existing(path)
     opened = open_model(folder, views, None if photos is None else list(map(Path, photos)))
     progress("tracing the network", 0, 1)
     graph, facts = make_graph(opened), describe(opened.run, opened.original, words)
@@ -121,16 +124,17 @@ def export(
         exported = _reopened(temporary, graph, facts)
         tags = exported.predictor()
         parity = check_parity(opened.original, tags, opened.photos, partial(progress, "comparing"))
-        if not parity.largest <= TOLERANCE:  # nan is none
+        if not parity.largest <= TOLERANCE:  # also rejects nan
             raise RunError.expected(
                 f"{path} to say what {folder} says, within {TOLERANCE:g}",
                 f"a difference of {parity.largest:.2g} in {parity.photos} photos",
                 "another backbone",
             )
-        rounded = None if int8 is None else _round(opened, graph, tags, facts, (int8, progress))
+        rounded = None if int8 is None else _round(opened, graph, tags, facts, int8=int8, progress=progress)
         if rounded is not None and rounded.worth:
             exported = _reopened(temporary, rounded.graph, _rounded_facts(facts, rounded))
-        _refuse_existing(path)  # it may have come meanwhile
+        if not overwrite:
+            _refuse_existing(path)  # it may have come meanwhile
     return Written(replace(exported, path=path), parity, rounded)
 
 
@@ -144,14 +148,15 @@ def _reopened(path: Path, graph: Any, facts: dict[str, Any]) -> Exported:
     return Exported.read(path)
 
 
-def _round(opened: Opened, graph: Any, tags: Predictor, facts: dict[str, Any], how: tuple[Int8, Progress]) -> Rounded:
-    int8, progress = how
+def _round(
+    opened: Opened, graph: Any, tags: Predictor, facts: dict[str, Any], *, int8: Int8, progress: Progress
+) -> Rounded:
     squares = read_squares(list(map(Path, int8.photos)), opened.image)
     with TemporaryDirectory(prefix="modiste-") as name:
         folder = Path(name)
         return quantize_to_int8(
             Quantizer(graph, squares, folder, partial(progress, "calibrating")),
-            judges(opened.run.manifest(), tags),
+            cost_meters(opened.run.manifest(), tags),
             int8.most,
             lambda rounded: _reopened(folder / "tried.onnx", rounded, facts).predictor(),
             tags,
@@ -244,15 +249,16 @@ def _backbones(run: Run | BlendRun) -> list[str]:
 
 
 def describe(run: Run | BlendRun, tagger: BasePredictor, words: str = "") -> dict[str, Any]:
-    """What is known of a model as plain data: the metadata of an exported file (docs/export.md)."""
+    """What is known of a model as plain data: the metadata of an exported file (docs/reference/export.md)."""
     parts = run.manifest().parts
+    views = tuple(one.views for one in (tagger.members if isinstance(tagger, Ensemble) else (tagger,)))
     card = model_card(
         run.name,
         run.label_set,
         run.decision,
         facts=run.facts(),
         photos={part: int((parts == part).sum()) for part in dict.fromkeys(parts.tolist()) if part},
-        metrics=read_metrics(run.folder),
+        scores=model_scores(run, views),
         words=words,
     )
     return {
@@ -296,8 +302,11 @@ def check_parity(
     if not pairs:
         raise UsageError.expected("photos to compare the file on", "none that can be read", "--check FOLDER")
     before, after = np.array([one for one, _ in pairs]), np.array([two for _, two in pairs])
+    largest = float(np.abs(before - after).max())
+    if not np.isfinite(largest):  # there is nothing to decide on
+        return Parity(len(pairs), largest, before.size)
     flipped = (
         original.decision.apply(before, original.label_set).decisions
         != other.decision.apply(after, original.label_set).decisions
     )
-    return Parity(len(pairs), float(np.abs(before - after).max()), int(flipped.sum()))
+    return Parity(len(pairs), largest, int(flipped.sum()))

@@ -18,8 +18,8 @@ _ROUNDS = 7  # timed runs of one photo; their median is told
 def model_info(model: Path | str) -> dict[str, Any]:
     """Describe a run folder, a blend folder or an exported file, as plain data.
 
-    Beside the metadata of an exported file (docs/export.md) there are `bytes`, what the weights take on disk, and
-    `ms_per_photo`, the median milliseconds of one photo on this machine, all cores together, decoding not included.
+    Beside the metadata of an exported file (docs/reference/export.md) there are `bytes`, what the weights take on disk,
+    and `ms_per_photo`, the median milliseconds of one photo on this machine, all cores together, decoding not included.
 
     Raises:
         RunError: it is no model.

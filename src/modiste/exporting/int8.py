@@ -24,7 +24,7 @@ from modiste.metrics.scores import mean_average_precision
 _ROUNDS = 5  # in which both graphs are timed in turn
 _AT_ONCE = 8  # photos of a timed run, per core
 _GAIN = 0.97  # of float32's time: what takes more is not faster, as moments differ
-_MOST_JUDGED = 1000  # photos of a split that each tried graph is asked of
+_MOST_PHOTOS = 1000  # of a split that each graph is tried on
 
 
 class Cost(NamedTuple):
@@ -107,8 +107,8 @@ class Rounded:
         return self.faster and self.close
 
 
-class Judge:
-    """Says what another graph costs on the photos of one split.
+class CostMeter:
+    """Measures what another graph costs on the photos of one split.
 
     Args:
         split: its name.
@@ -120,10 +120,10 @@ class Judge:
     """
 
     def __init__(self, split: str, part: Manifest, tags: Predictor) -> None:
-        said = list(tags.raw(part.photos()))
+        predictions = list(tags.raw(part.photos()))
         self._split = split
-        self._part = part.select(np.array([one.error is None for one in said], dtype=bool))
-        self._before = np.array([one.probs for one in said if one.error is None])
+        self._part = part.select(np.array([one.error is None for one in predictions], dtype=bool))
+        self._before = np.array([one.probs for one in predictions if one.error is None])
         if not (self._part.targets == 1).any():
             raise UsageError.expected(f"{split} photos with labels", "none that can be read", "the run's own")
 
@@ -131,17 +131,17 @@ class Judge:
         """What `tags` says, against the float32 model."""
         after = np.array([one.probs for one in tags.raw(self._part.photos())])
         label_set, decision = tags.label_set, tags.decision
-        before_said, after_said = (decision.apply(raw, label_set) for raw in (self._before, after))
+        decided, decided_after = (decision.apply(raw, label_set) for raw in (self._before, after))
         best, worse = (
             mean_average_precision(self._part.targets, raw, label_set).value for raw in (self._before, after)
         )
-        flipped = int((before_said.decisions != after_said.decisions).sum())
+        flipped = int((decided.decisions != decided_after.decisions).sum())
         moved = float(np.abs(after - self._before).mean())
-        return Cost(self._split, len(after), best, worse, flipped, before_said.decisions.size, moved)
+        return Cost(self._split, len(after), best, worse, flipped, decided.decisions.size, moved)
 
 
-def judges(manifest: Manifest, tags: Predictor) -> list[Judge]:
-    """Who chooses and who tells: the validation photos, then the test photos, where they are there.
+def cost_meters(manifest: Manifest, tags: Predictor) -> list[CostMeter]:
+    """One of the validation photos, which chooses, then one of the test photos, where they are there.
 
     Raises:
         UsageError: there are neither, with labels, that can be read.
@@ -152,7 +152,7 @@ def judges(manifest: Manifest, tags: Predictor) -> list[Judge]:
             part = manifest.part(split)
             there = np.flatnonzero([photo.is_file() for photo in part.photos()])
             with suppress(UsageError):
-                found.append(Judge(split, part.select(there[evenly(len(there), _MOST_JUDGED)]), tags))
+                found.append(CostMeter(split, part.select(there[evenly(len(there), _MOST_PHOTOS)]), tags))
     if not found:
         raise UsageError.expected("labelled photos that tell what int8 costs", "none that are there", "the run's own")
     return found
@@ -195,27 +195,27 @@ def int8_card(rounded: Rounded) -> str:
 
 def quantize_to_int8(
     quantizer: Quantizer,
-    judges: list[Judge],
+    meters: list[CostMeter],
     most: float,
     open_graph: Callable[[Any], Predictor],
     tags: Predictor,
     *,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> Rounded:
-    """Find the int8 graph that loses at most `most` mAP points on the first judge's photos.
+    """Find the int8 graph that loses at most `most` mAP points on the first meter's photos.
 
     First everything is rounded. Where that costs too much, each block is left in float32 by itself, and then as
     many as it takes of those that help most, together.
 
     Args:
         quantizer: makes the graphs.
-        judges: the first chooses, all tell.
+        meters: the first chooses, all measure.
         most: mAP points, of 100.
         open_graph: a graph -> what tags with it.
         tags: the model in float32.
         progress: told (graphs tried, graphs to try at most).
     """
-    chooser, blocks = judges[0], len(quantizer.blocks)
+    chooser, blocks = meters[0], len(quantizer.blocks)
     kept: list[int] = []
     graph = quantizer.quantized()
     rounded = open_graph(graph)
@@ -234,7 +234,7 @@ def quantize_to_int8(
             if cost.lost <= most:
                 break
     before, after = _times(tags, rounded)
-    costs = (cost, *(judge.cost(rounded) for judge in judges[1:]))
+    costs = (cost, *(meter.cost(rounded) for meter in meters[1:]))
     return Rounded(graph, len(kept), blocks, costs, before, after, most)
 
 

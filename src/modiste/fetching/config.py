@@ -10,6 +10,8 @@ from pydantic import Field, ValidationError
 from modiste.config import Frozen, Positive
 from modiste.errors import UsageError
 
+PRIVATE, OPTED_OUT, TOO_LARGE = "private address", "opted out", "too large"  # kinds of failure that settings decide on
+
 
 class FetchConfig(Frozen):
     """How photos are fetched."""
@@ -29,6 +31,12 @@ class FetchConfig(Frozen):
     allow_private: bool = False  # fetch from loopback, private and link-local addresses
     ignore_opt_out: bool = False  # fetch what its server asks not to be used for AI
     user_agent: Annotated[str, Field(pattern=r"^[\x20-\x7e]+$")] = "modiste"
+
+    @property
+    def allowed(self) -> frozenset[str]:
+        """Kinds of failure that can't be while these settings hold."""
+        kinds = {PRIVATE: self.allow_private, OPTED_OUT: self.ignore_opt_out}
+        return frozenset(kind for kind, lifted in kinds.items() if lifted)
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Self:

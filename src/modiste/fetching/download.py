@@ -25,7 +25,7 @@ import aiohttp
 from yarl import URL
 
 from modiste.errors import StorageError
-from modiste.fetching.config import FetchConfig
+from modiste.fetching.config import OPTED_OUT, PRIVATE, TOO_LARGE, FetchConfig
 from modiste.files import not_written
 
 _IN_MEMORY = 1 << 20  # bytes of a body; the rest goes to disk, so that many large ones at once don't fill the memory
@@ -176,8 +176,8 @@ def _refused(response: aiohttp.ClientResponse) -> Failure:
 
 async def _body(response: aiohttp.ClientResponse, config: FetchConfig, folder: Path, trail: _Trail) -> Body:
     if not config.ignore_opt_out and _opted_out(response.headers.getall("X-Robots-Tag", [])):
-        raise Failure("opted out", "a server that asks not to use it for AI (X-Robots-Tag)")
-    too_large = Failure("too large", f"more than {config.max_bytes:,} bytes")
+        raise Failure(OPTED_OUT, "a server that asks not to use it for AI (X-Robots-Tag)")
+    too_large = Failure(TOO_LARGE, f"more than {config.max_bytes:,} bytes")
     if (response.content_length or 0) > config.max_bytes:
         raise too_large
     size = 0
@@ -224,7 +224,7 @@ def _retry_after(header: str) -> float | None:
 def _broken(error: Exception) -> Failure:
     why = str(getattr(error, "os_error", None) or error)
     if _PRIVATE in why:
-        return Failure("private address", _PRIVATE)
+        return Failure(PRIVATE, _PRIVATE)
     for classes, kind, got, heals in _BROKEN:
         if isinstance(error, classes):
             return Failure(kind, got.format(why), heals=heals)
@@ -289,7 +289,7 @@ _BACKOFF = 0.5  # seconds before the second attempt; doubled each time
 _LONGEST_WORDS = 200  # characters of an error that a server or library words
 
 
-_FIXES = {"private address": "--allow-private where that is meant", "opted out": "asking its owner"}
+_FIXES = {PRIVATE: "--allow-private where that is meant"}  # for every command that fetches
 
 
 def pause(failure: Failure, attempts: int, retries: int) -> float | None:

@@ -1,7 +1,7 @@
 """Fetch photos: a list of URLs in, verified photos and a manifest out.
 
 One loop asks the servers; threads decode, shrink and write. A photo's row in the ledger is written once its
-file is complete, so that a fetch that is killed at any moment goes on with what is missing.
+file is complete, so that a fetch that is killed at any moment resumes with what is missing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 from modiste.data.tables import empty
 from modiste.errors import ManifestError, PhotoError, UsageError
-from modiste.fetching.config import FetchConfig
+from modiste.fetching.config import OPTED_OUT, TOO_LARGE, FetchConfig
 from modiste.fetching.download import Body, Failure, check_url, download, pause, sentence, session
 from modiste.fetching.hosts import Hosts
 from modiste.fetching.ledger import FetchRecord, Ledger
@@ -29,6 +29,7 @@ from modiste.files import StrPath, remove_unfinished
 
 _AHEAD = 20_000  # rows that wait for their host, about 10 MB: they keep others busy while one is slow
 _CHUNK = 500  # rows that are looked up in the ledger together; SQLite takes at least 999 parameters
+_FIXES = {OPTED_OUT: "asking its owner, then --ignore-opt-out", TOO_LARGE: "a larger --max-bytes with --retry-failed"}
 _LONGEST_WAIT = 300.0  # seconds: a server that asks for more counts as failed for now
 
 
@@ -77,7 +78,8 @@ def fetch(
         listing: what to fetch; a path is opened as `Listing.open` does it.
         folder: made if missing; photos, ledger and manifest go there and nowhere else.
         config: all settings; size and output must be those that the folder was begun with.
-        retry_failed: fetch what failed in earlier runs, and nothing else.
+        retry_failed: fetch what failed in earlier runs, and nothing else. What earlier settings refused and
+            `config` allows is fetched again without it too.
         progress: told of every photo.
 
     Returns:
@@ -205,7 +207,7 @@ class _Fetch:
         if outcome is None or outcome.url != row.url:
             return not self.retry_failed
         if outcome.failure:
-            return self.retry_failed
+            return self.retry_failed or outcome.failure in self.config.allowed
         return not self.retry_failed and not self._is_there(outcome)
 
     def _is_there(self, outcome: FetchRecord) -> bool:
@@ -268,7 +270,8 @@ class _Fetch:
         return pause(failure, job.attempts, self.config.retries)
 
     def _fail(self, name: str, url: str, failure: Failure) -> None:
-        error = sentence(url or name, failure, "--retry-failed" if failure.heals else "another URL")
+        fix = _FIXES.get(failure.kind, "--retry-failed" if failure.heals else "another URL")
+        error = sentence(url or name, failure, fix)
         outcome = FetchRecord(name, url, failure.kind, error, failure.http, failure.final_url)
         self.ledger.record([outcome])
         self._settle(failure.kind)

@@ -1,4 +1,4 @@
-"""What has become of each photo of a fetch, kept in one SQLite file: a fetch that was killed goes on from it."""
+"""What has become of each photo of a fetch, kept in one SQLite file: a killed fetch resumes from it."""
 
 from __future__ import annotations
 
@@ -135,5 +135,7 @@ def _check_settings(connection: sqlite3.Connection, path: Path, settings: dict[s
     for key, value in json.loads(kept[0]).items():
         if settings.get(key) != value:
             raise RunError.expected(
-                f"{path.parent} to go on with {key} {value}", settings.get(key), "what it was begun with, or another -o"
+                f"{path.parent} to be resumed with {key} {value}",
+                settings.get(key),
+                "the settings it was started with, or another -o",
             )

@@ -98,7 +98,7 @@ class Listing:
 def file_stem(id_: str) -> str:
     """A file name for an id, without suffix: letters, digits, "_" and "-", so that no id leaves its folder.
 
-    An id that has anything else in it, or is long, gets a digest behind it, so that two ids never share a name.
+    An id that has anything else in it, or is long, gets a hash appended, so that two ids never share a name.
     """
     plain = re.sub(r"[^\w-]+", "_", id_)
     short = plain.encode()[:_STEM].decode(errors="ignore")

@@ -96,7 +96,7 @@ def _outcomes(listing: Listing, ledger: Ledger) -> Iterator[tuple[ListedPhoto, F
 
 
 def _not_tried(row: ListedPhoto) -> FetchRecord:
-    error = f"Expected {row.url} to be fetched, but got no turn yet. Try the same command again."
+    error = f"Expected {row.url} to be fetched, but got no turn yet. Try the same command without --retry-failed."
     return FetchRecord(row.name, row.url, WAITING, error)
 
 

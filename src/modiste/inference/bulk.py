@@ -4,7 +4,7 @@ job.json               what is tagged by which model, in parts of what size
 found-0.jsonl, ...     files of folders and patterns, as they were found at the beginning
 part-000000.parquet    a row a photo, as `modiste tag -o tags.parquet` has them
 
-A part holds the same photos whenever the job goes on, so that each photo is tagged exactly once, however often the
+A part holds the same photos whenever the job is resumed, so that each photo is tagged exactly once, however often the
 job is killed and by however many processes: shard 3 of 16 has the parts 2, 18, 34, ...
 """
 
@@ -101,14 +101,14 @@ class BulkJob:
         root: str | None = None,
         size: int = PART,
     ) -> BulkJob:
-        """Begin a job, or go on with it.
+        """Begin a job, or resume it.
 
         Args:
             folder: new, empty, or this very job's.
             arguments: what names the photos, as for `Inputs.of`.
             model: what tags them, as plain data that changes where predictions would.
             image_column, root: as for `Inputs.of`.
-            size: photos a part; of a job that goes on, what it began with.
+            size: photos a part; of a job that is resumed, as it was started.
 
         Raises:
             RunError: the folder holds something else, or was begun with other photos or another model.
@@ -218,7 +218,7 @@ def _same(folder: Path, given: dict[str, Any]) -> int:
         raise RunError.expected(f"{folder / JOB} to tell of a job", f"'{error}'", "another -o") from error
     for key, value in given.items():
         if json.loads(json.dumps(value)) != known.get(key):
-            want = f"{folder} to go on with the {key.replace('_', ' ')} that it was begun with"
+            want = f"{folder} to be resumed with the {key.replace('_', ' ')} that it was begun with"
             raise RunError.expected(want, "another", "what it was begun with, or another -o")
     return size
 

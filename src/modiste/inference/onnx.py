@@ -1,6 +1,6 @@
 """An exported model: one ONNX file that carries everything, computed by ONNX Runtime; no torch.
 
-The file's metadata hold `modiste`, a JSON document (labels, preparation, decision, card; docs/export.md), and
+The file's metadata hold `modiste`, a JSON document (labels, preparation, decision, card; docs/reference/export.md), and
 `modiste.seal`, the SHA-256 of the file in which the seal's own digits are zeros.
 """
 

@@ -1,7 +1,7 @@
-"""Operating points: what goes out without a look where at least so much of it has to be right.
+"""Operating points: how many chosen labels can be auto-approved at a wanted precision, and how many need review.
 
-Every label has a bar. What is said with a probability above it goes out; what is said below it waits for review.
-What isn't said costs nobody's time.
+Every label has an approval threshold. A chosen label whose probability is above it is auto-approved; any other chosen
+label needs review. Labels that are not chosen cost nobody's time.
 """
 
 from __future__ import annotations
@@ -18,55 +18,55 @@ from modiste.metrics.sweep import Sweep, each_label, lowest_with_precision
 from modiste.prediction import check_range
 
 PRECISIONS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.97, 0.99)
-FEWEST_PHOTOS = 10  # rightly said photos before a label may have a bar: of ten, even 10 right leave 0.72 possible
-NO_BAR = 1.0  # no probability lies above it
+FEWEST_PHOTOS = 10  # rightly chosen, before a label may be auto-approved: even 10 right of 10 leave 0.72 possible
+NEVER_APPROVED = 1.0  # no probability lies above it
 
 
 @dataclass(frozen=True, eq=False)
 class OperatingPoint:
     """What a precision costs in reviews.
 
-    Unknown targets are left out of `precision` and of bars; what is said of them waits for review or goes out like
-    the rest, since a shop doesn't know either.
+    Unknown targets are left out of `precision` and of thresholds; labels chosen there are auto-approved or need review
+    like the rest, since a shop doesn't know either.
 
     Attributes:
         wanted: precision asked for.
-        precision: precision of what goes out; nan where nothing does.
-        through: share of the labels said that go out; nan where nothing is said.
-        photos: share of photos with nothing left to review, those of which nothing is said among them.
-        labels_left: labels left to review per 1,000 photos.
-        photos_left: photos with a label left to review per 1,000 photos.
-        bars: (labels,) float64; NO_BAR where everything said is reviewed.
+        precision: of the auto-approved labels; nan where there are none.
+        auto_approved: share of the chosen labels that are auto-approved; nan where none is chosen.
+        photos: share of photos without a label that needs review, those without any chosen label among them.
+        labels_to_review: chosen labels that need review per 1,000 photos.
+        photos_to_review: photos with a label that needs review per 1,000 photos.
+        thresholds: (labels,) float64; NEVER_APPROVED where the label always needs review.
     """
 
     wanted: float
     precision: float
-    through: float
+    auto_approved: float
     photos: float
-    labels_left: float
-    photos_left: float
-    bars: np.ndarray
+    labels_to_review: float
+    photos_to_review: float
+    thresholds: np.ndarray
 
 
-def set_bars(targets: np.ndarray, probs: np.ndarray, decisions: np.ndarray, precision: float) -> np.ndarray:
-    """The lowest bar of each label above which at least `precision` of what is said is right.
+def approval_thresholds(targets: np.ndarray, probs: np.ndarray, decisions: np.ndarray, precision: float) -> np.ndarray:
+    """The lowest approval threshold of each label above which at least `precision` of the chosen labels are right.
 
     Args:
         targets: (n, labels) 1, 0 or -1 = unknown.
         probs: (n, labels) probabilities.
-        decisions: (n, labels) 1 where the label is said.
+        decisions: (n, labels) 1 where the label is chosen.
         precision: in (0, 1].
 
     Returns:
-        (labels,) float64: what is said with a probability strictly greater goes out. NO_BAR where no bar will do, or
-        where the label is rightly said of fewer than FEWEST photos.
+        (labels,) float64: chosen labels with a strictly greater probability are auto-approved. NEVER_APPROVED where no
+        threshold will do, or where the label is rightly chosen for fewer than FEWEST_PHOTOS photos.
 
     Raises:
         UsageError: shapes differ, a probability or a precision is outside its range.
     """
     _check(targets, probs, decisions, [precision])
-    bars: np.ndarray = _bars(targets, probs, decisions, [precision])[0]
-    return bars
+    thresholds: np.ndarray = _thresholds(targets, probs, decisions, [precision])[0]
+    return thresholds
 
 
 def operating_point(
@@ -76,35 +76,36 @@ def operating_point(
     precision: float,
     *,
     folds: np.ndarray | None = None,
-    bars: np.ndarray | None = None,
+    thresholds: np.ndarray | None = None,
 ) -> OperatingPoint:
-    """What happens where `precision` is wanted of all that goes out without review.
+    """What happens where `precision` is wanted of the auto-approved labels.
 
-    Bars must not be judged by the photos that set them. So either they come from other photos (`bars`), or photos
-    are dealt into folds and each fold is judged by the bars of the others (`folds`); the bars returned are then
-    those of all photos.
+    Thresholds must not be measured on the photos that set them. So either they come from other photos
+    (`thresholds`), or photos are dealt into folds, and each fold takes the thresholds of the others (`folds`); the
+    thresholds returned are then those of all photos.
 
     Args:
         targets: (n, labels) 1, 0 or -1 = unknown.
         probs: (n, labels) calibrated probabilities of photos that the model wasn't trained on.
-        decisions: (n, labels) 1 where the label is said.
+        decisions: (n, labels) 1 where the label is chosen.
         precision: in (0, 1].
         folds: (n,) int, at least two different ones.
-        bars: (labels,) of `set_bars` on other photos.
+        thresholds: (labels,) of `approval_thresholds` on other photos.
 
     Raises:
         UsageError: shapes differ, a probability or a precision is outside its range, one fold only, or not one of
-            `folds` and `bars`.
+            `folds` and `thresholds`.
     """
-    if (folds is None) == (bars is None):
-        raise UsageError.expected("either folds or bars", "both or none", "one of them")
+    if (folds is None) == (thresholds is None):
+        raise UsageError.expected("either folds or thresholds", "both or none", "one of them")
     if folds is not None:
         return operating_curve(targets, probs, decisions, [precision], folds=folds)[0]
     _check(targets, probs, decisions, [precision])
-    bars = np.asarray(bars, dtype=np.float64)
-    if bars.shape != targets.shape[1:]:
-        raise UsageError.expected(f"bars ({targets.shape[1]},)", f"{bars.shape}", "those of the same label set")
-    return _point(targets, decisions, probs > bars, precision, bars)
+    thresholds = np.asarray(thresholds, dtype=np.float64)
+    if thresholds.shape != targets.shape[1:]:
+        want = f"thresholds ({targets.shape[1]},)"
+        raise UsageError.expected(want, f"{thresholds.shape}", "those of the same label set")
+    return _point(targets, decisions, probs > thresholds, precision, thresholds)
 
 
 def operating_curve(
@@ -115,49 +116,51 @@ def operating_curve(
     *,
     folds: np.ndarray,
 ) -> list[OperatingPoint]:
-    """The operating point of each precision, judged across folds; arguments and errors are `operating_point`'s."""
+    """The operating point of each precision, measured across folds; arguments and errors are `operating_point`'s."""
     _check(targets, probs, decisions, precisions)
     kinds, fold_of_photo = np.unique(folds, return_inverse=True)
     if folds.shape != targets.shape[:1] or len(kinds) < 2:
         got = f"shape {folds.shape} with {len(kinds)}"
         raise UsageError.expected(f"folds ({len(targets)},) with two or more", got, "dealing the photos into five")
-    bars = _bars(targets, probs, decisions, precisions)
+    thresholds = _thresholds(targets, probs, decisions, precisions)
     others = [folds != kind for kind in kinds]
-    crossed = np.stack([_bars(targets[by], probs[by], decisions[by], precisions) for by in others], axis=1)
+    crossed = np.stack([_thresholds(targets[by], probs[by], decisions[by], precisions) for by in others], axis=1)
     return [
         _point(targets, decisions, probs > of_fold[fold_of_photo], wanted, own)
-        for wanted, of_fold, own in zip(precisions, crossed, bars, strict=True)
+        for wanted, of_fold, own in zip(precisions, crossed, thresholds, strict=True)
     ]
 
 
 def _point(
-    targets: np.ndarray, decisions: np.ndarray, above: np.ndarray, wanted: float, bars: np.ndarray
+    targets: np.ndarray, decisions: np.ndarray, above: np.ndarray, wanted: float, thresholds: np.ndarray
 ) -> OperatingPoint:
-    said = decisions == 1
-    out, left = said & above, said & ~above
+    chosen = decisions == 1
+    out, left = chosen & above, chosen & ~above
     right, wrong = (out & (targets == 1)).sum(), (out & (targets == 0)).sum()
     waiting = _share(left.any(axis=1).sum(), len(left))
     return OperatingPoint(
         wanted=wanted,
         precision=_share(right, right + wrong),
-        through=_share(out.sum(), said.sum()),
+        auto_approved=_share(out.sum(), chosen.sum()),
         photos=1 - waiting,
-        labels_left=1000 * _share(left.sum(), len(left)),
-        photos_left=1000 * waiting,
-        bars=bars,
+        labels_to_review=1000 * _share(left.sum(), len(left)),
+        photos_to_review=1000 * waiting,
+        thresholds=thresholds,
     )
 
 
-def _bars(targets: np.ndarray, probs: np.ndarray, decisions: np.ndarray, precisions: Sequence[float]) -> np.ndarray:
-    """Bars (precisions, labels), each the lowest that reaches its precision among what is said."""
-    said = np.where(decisions == 1, targets, UNKNOWN)
-    of_labels = each_label(lambda cuts: [_bar(cuts, precision) for precision in precisions], said, probs)
+def _thresholds(
+    targets: np.ndarray, probs: np.ndarray, decisions: np.ndarray, precisions: Sequence[float]
+) -> np.ndarray:
+    """Thresholds (precisions, labels), each the lowest that reaches its precision among the chosen labels."""
+    chosen = np.where(decisions == 1, targets, UNKNOWN)
+    of_labels = each_label(lambda cuts: [_threshold(cuts, precision) for precision in precisions], chosen, probs)
     return np.asarray(of_labels, dtype=np.float64).T
 
 
-def _bar(said: Sweep, precision: float) -> float:
-    lowest = lowest_with_precision(said, precision) if said.positives >= FEWEST_PHOTOS else None
-    return NO_BAR if lowest is None else lowest
+def _threshold(chosen: Sweep, precision: float) -> float:
+    lowest = lowest_with_precision(chosen, precision) if chosen.positives >= FEWEST_PHOTOS else None
+    return NEVER_APPROVED if lowest is None else lowest
 
 
 def _share(part: int, whole: int) -> float:

@@ -1,7 +1,7 @@
 """Scores: how good probabilities and decisions are, beside what needs no photo at all.
 
 Everything takes targets (n, labels) int8 with 1, 0 and -1 = unknown, and leaves the unknown out.
-Definitions and conventions in words: docs/metrics.md.
+Definitions and conventions in words: docs/reference/metrics.md.
 """
 
 from __future__ import annotations

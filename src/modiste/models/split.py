@@ -7,6 +7,7 @@ unlocked part trains the very parameters of the network.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from functools import cached_property
@@ -20,6 +21,8 @@ from modiste.models import torchvision_compat  # noqa: F401  before timm
 from timm.models import get_notrace_functions, get_notrace_modules
 
 from modiste.models.tagger import Tagger, Unlock, normalise
+
+_log = logging.getLogger("modiste")
 
 
 class Locked(nn.Module):
@@ -96,10 +99,14 @@ class NetworkSplitter:
         with _modes_kept(backbone):
             try:
                 graphs = [_Tracer().trace(backbone.train(mode)) for mode in (True, False)]
-            except Exception:  # whatever a backbone's own code raises when it meets a proxy in place of a tensor
+            except Exception as error:  # whatever a backbone's own code raises when it meets a proxy, no tensor
+                _log.info("%s: its operations can't be traced (%s)", _SLOWER, _first_line(error))
                 return None
             training, evaluating = (fx.GraphModule(backbone, graph).code for graph in graphs)
-        return graphs[1] if training == evaluating else None
+        if training == evaluating:
+            return graphs[1]
+        _log.info("%s: its operations differ between training and evaluation", _SLOWER)
+        return None
 
     def _boundary(self, unlock: Unlock) -> list[fx.Node]:
         """Empty where nothing is locked, or nobody can tell."""
@@ -121,9 +128,20 @@ class NetworkSplitter:
                 if not all(torch.is_tensor(each) and each.is_floating_point() and len(each) == 2 for each in boundary):
                     return False
                 said, whole = self.unlocked(unlock)(*boundary), self.model(photos)
-            except Exception:  # a graph that is cut through what is no tensor
+            except Exception as error:  # whatever operations raise when they are cut through what is no tensor
+                _log.info("%s: it can't be cut at unlock = %s (%s)", _SLOWER, unlock, _first_line(error))
                 return False
-        return torch.allclose(said, whole, rtol=1e-4, atol=1e-5 * float(whole.abs().max()))
+        alike = torch.allclose(said, whole, rtol=1e-4, atol=1e-5 * float(whole.abs().max()))
+        if not alike:
+            _log.info("%s: cut at unlock = %s, its parts differ from the whole", _SLOWER, unlock)
+        return alike
+
+
+_SLOWER = "the network trains from pixels where some groups are unlocked, which is slower"
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0][:160]}"
 
 
 class _Tracer(fx.Tracer):

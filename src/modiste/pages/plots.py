@@ -17,6 +17,7 @@ from matplotlib.font_manager import FontProperties, findfont, fontManager, get_f
 from modiste.files import replacing
 from modiste.labels import LabelSet
 from modiste.metrics.scores import Scores, precision_recall
+from modiste.prediction import Decided
 
 # Okabe & Ito (2008): told apart with every common colour blindness.
 BLUE, ORANGE, VERMILLION, GREY = "#0072B2", "#E69F00", "#D55E00", "#767676"
@@ -26,14 +27,21 @@ MOST_LABELS = 60  # in one plot; more can't be read
 _LONGEST = 24  # characters of a label in a plot
 
 
-class Result(NamedTuple):
-    """What was said of some photos and how good it was: arrays are (n, labels), in the order of `label_set`."""
+class ScoredPhotos(NamedTuple):
+    """Decided photos with their targets (n, labels) and scores, in the order of `label_set`."""
 
     scores: Scores
     targets: np.ndarray
-    probs: np.ndarray
-    decisions: np.ndarray
+    decided: Decided
     label_set: LabelSet
+
+
+class MatrixWords(NamedTuple):
+    """What the columns, rows and values of a matrix are."""
+
+    columns: str
+    rows: str
+    values: str
 
 
 def plot_history(history: list[dict[str, Any]], path: Path) -> None:
@@ -65,16 +73,16 @@ def plot_history(history: list[dict[str, Any]], path: Path) -> None:
     save_plot(figure, path)
 
 
-def plot_curves(result: Result, shown: Sequence[int], words: Sequence[str], path: Path) -> None:
+def plot_curves(scored: ScoredPhotos, shown: Sequence[int], words: Sequence[str], path: Path) -> None:
     """Precision against recall of the labels at positions `shown`, one small plot each, named by `words`.
 
     The dashed line is the label's prevalence, the dot what the thresholds chose.
     """
-    titles = [f"{words[k]}  {result.scores.labels[result.label_set.ids[k]].ap:.2f}" for k in shown]
+    titles = [f"{words[k]}  {scored.scores.labels[scored.label_set.ids[k]].ap:.2f}" for k in shown]
     figure, axes, corners = small_multiples(titles)
     for k, (x, y) in zip(shown, corners, strict=True):
-        label = result.scores.labels[result.label_set.ids[k]]
-        precision, recall = precision_recall(result.targets[:, k], result.probs[:, k])
+        label = scored.scores.labels[scored.label_set.ids[k]]
+        precision, recall = precision_recall(scored.targets[:, k], scored.decided.probs[:, k])
         share = label.positives / label.known
         axes.plot((x, x + 1), (y + share, y + share), color=ORANGE, linewidth=1, linestyle="--")
         axes.step(x + np.append(0, recall), y + np.append(precision[0], precision), color=BLUE, linewidth=1.3)
@@ -117,16 +125,15 @@ def plot_labels(scores: Scores, shown: list[int], words: list[str], path: Path) 
     save_plot(figure, path)
 
 
-def plot_matrix(values: np.ndarray, words: list[str], names: tuple[str, str, str], path: Path) -> None:
-    """A square matrix as shades; `names` are those of the columns, the rows and the values."""
-    across, down, meaning = names
+def plot_matrix(values: np.ndarray, words: list[str], axes_words: MatrixWords, path: Path) -> None:
+    """A square matrix as shades; `words` name its rows and columns."""
     size, side = len(words), min(3.5 + 0.3 * len(words), 11)
     figure = Figure((side + 0.8, side), layout="constrained")
     axes = figure.subplots()
-    figure.colorbar(axes.imshow(values, cmap=_HEAT, vmin=0), ax=axes, label=meaning, shrink=0.6)
+    figure.colorbar(axes.imshow(values, cmap=_HEAT, vmin=0), ax=axes, label=axes_words.values, shrink=0.6)
     axes.set_xticks(range(size), words, rotation=90, fontsize=8 if size <= 30 else 6)
     axes.set_yticks(range(size), words, fontsize=8 if size <= 30 else 6)
-    axes.set(xlabel=across, ylabel=down)
+    axes.set(xlabel=axes_words.columns, ylabel=axes_words.rows)
     if size <= 20:
         for (i, j), value in np.ndenumerate(values):
             if value:

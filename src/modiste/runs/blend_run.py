@@ -5,6 +5,7 @@ members/0, 1, ...   the run folder of each member, without what only training ne
 labels.json         the label set
 manifest.parquet    photos, targets and split that all members share
 decision.json       calibration and thresholds
+format.json         of this folder, and the modiste that made it; without it, format 1
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from modiste.errors import RunError
 from modiste.files import write_text
 from modiste.inference.predictor import Views
 from modiste.labels import LabelSet
+from modiste.runs.format import check_format, write_format
 from modiste.runs.run import Run
 
 _MEMBER_FILES = ("recipe.toml", "labels.json", DECISION_FILE, "model.safetensors", "environment.json")
@@ -70,10 +72,12 @@ class BlendRun:
             (folder / "members" / str(k)).mkdir(parents=True)
             for name in _MEMBER_FILES:
                 shutil.copyfile(run.folder / name, folder / "members" / str(k) / name)
+            write_format(folder / "members" / str(k))
         write_text(folder / "blend.json", json.dumps(content, ensure_ascii=False, indent=1) + "\n")
         label_set.write(folder / "labels.json")
         manifest.absolute().write(folder / "manifest.parquet")
         Decision.untuned("fixed:0.5", label_set).write(folder / DECISION_FILE, label_set)
+        write_format(folder)
         return cls.read(folder)
 
     @classmethod
@@ -81,8 +85,9 @@ class BlendRun:
         """Open a blend folder.
 
         Raises:
-            RunError: it is none, or one of its members is missing.
+            RunError: it is none or of a newer format, or one of its members is missing.
         """
+        check_format(folder)
         label_set = LabelSet.read(folder / "labels.json")
         try:
             content = dict(json.loads((folder / "blend.json").read_text(encoding="utf-8")))

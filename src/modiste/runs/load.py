@@ -154,8 +154,8 @@ def predictor(run: Run | BlendRun, views: Views | None = None, *, device: str | 
 
 def _shared(one: Decision, other: Decision) -> bool:
     """Whether two models decide alike, by a rule that needs no tuning."""
-    plain = not (one.policy.tuned or one.calibrated or one.mix or other.calibrated or other.mix)
-    return plain and one.policy == other.policy and one.digest == other.digest
+    plain = not (one.policy.tuned or one.calibrated or one.label_shift or other.calibrated or other.label_shift)
+    return plain and one.policy == other.policy and one.thresholds_key == other.thresholds_key
 
 
 def _ensemble(paths: Sequence[StrPath], members: Sequence[BasePredictor], thresholds: str | None) -> Ensemble:

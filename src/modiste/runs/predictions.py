@@ -1,4 +1,4 @@
-"""What a network said of the photos of a split: kept beside the model, and used again while it still holds."""
+"""Predictions of a network for the photos of a split: kept beside the model, and used again while they still hold."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -17,7 +18,6 @@ from modiste.decisions.fit_blend import cross_fit_blend
 from modiste.errors import RunError
 from modiste.files import replacing
 from modiste.inference.predictor import Views
-from modiste.prediction import Decided
 from modiste.runs.blend_run import BlendRun
 from modiste.runs.load import predictor
 from modiste.runs.run import Run
@@ -27,7 +27,7 @@ Progress = Callable[[int, int], None] | None
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What a network says of the photos of a manifest, in its order.
+    """What a network says of the photos of a manifest, in the manifest's order.
 
     Attributes:
         part: the photos, with their targets.
@@ -61,19 +61,19 @@ def predict(run: Run | BlendRun, part: Manifest, views: Views | None = None, pro
     Raises:
         RunError: there is no trained model, or not one photo can be read.
     """
-    asked = _asked(run, views)
-    raw = np.full((len(asked), len(part), len(run.label_set)), np.nan, np.float32)
+    networks = _networks(run, views)
+    raw = np.full((len(networks), len(part), len(run.label_set)), np.nan, np.float32)
     errors: list[str | None] = [None] * len(part)
-    for m, (member, member_views) in enumerate(asked):
-        for k, said in enumerate(predictor(member, member_views).raw(part.photos())):
-            raw[m, k] = said.probs
-            errors[k] = errors[k] or said.error
+    for m, network in enumerate(networks):
+        for k, prediction in enumerate(predictor(network.run, network.views).raw(part.photos())):
+            raw[m, k] = prediction.probs
+            errors[k] = errors[k] or prediction.error
             if progress:
-                progress(m * len(part) + k + 1, len(asked) * len(part))
+                progress(m * len(part) + k + 1, len(networks) * len(part))
     if all(error is not None for error in errors):
         raise RunError.expected(f"the photos of {part.source} to be readable", errors[0], "--root FOLDER")
-    said_all = blended(run, part, raw) if isinstance(run, BlendRun) else raw[0]
-    return Predictions(part, said_all, errors, views or run.views, views)
+    probs = blended(run, part, raw) if isinstance(run, BlendRun) else raw[0]
+    return Predictions(part, probs, errors, views or run.views, views)
 
 
 def blended(run: BlendRun, part: Manifest, raw: np.ndarray) -> np.ndarray:
@@ -112,32 +112,53 @@ def predicted(run: Run | BlendRun, split: str, views: Views | None = None, progr
     return _read(run, split, part, views) or predict(run, part, views, progress)
 
 
-def write(run: Run | BlendRun, split: str, said: Predictions, decided: Decided) -> None:
+def write(run: Run | BlendRun, split: str, predictions: Predictions, probs: np.ndarray | None = None) -> None:
     """Keep predictions as `predictions-<split>.parquet`.
 
     Columns: photo, error, then for each label prob.<label> (the network's own), calibrated.<label> (where
-    calibration or the label mix changes it) and target.<label>.
+    calibration or correction for label shift changes it) and target.<label>.
+
+    Args:
+        run: whose folder they are kept in.
+        split: what the photos are called.
+        predictions: of the network.
+        probs: (n, labels) as they are decided on, nan where a photo can't be read; None: the network's own.
     """
     frame = pl.DataFrame(
-        {"photo": said.photos(), "error": said.errors}, schema={"photo": pl.String, "error": pl.String}
+        {"photo": predictions.photos(), "error": predictions.errors},
+        schema={"photo": pl.String, "error": pl.String},
     )
-    kinds = {"prob": said.raw, "calibrated": decided.probs, "target": said.part.targets}
-    if np.array_equal(said.raw, decided.probs, equal_nan=True):
-        del kinds["calibrated"]
+    kinds = {"prob": predictions.raw}
+    if probs is not None and not np.array_equal(predictions.raw, probs, equal_nan=True):
+        kinds["calibrated"] = probs
+    kinds["target"] = predictions.part.targets
     columns = [
         pl.Series(f"{kind}.{label}", values[:, k])
         for kind, values in kinds.items()
         for k, label in enumerate(run.label_set.ids)
     ]
+    key = _key(run, predictions.part, predictions.asked)
     with replacing(_path(run, split), pl.exceptions.ComputeError) as temporary:
-        frame.with_columns(columns).write_parquet(temporary, metadata={"key": _key(run, said.part, said.asked)})
+        frame.with_columns(columns).write_parquet(temporary, metadata={"key": key})
 
 
-def _asked(run: Run | BlendRun, views: Views | None) -> list[tuple[Run, Views]]:
-    """Whose network is asked, and with which views: a blend's members each with their own, unless told otherwise."""
+class _Network(NamedTuple):
+    """A run whose network is asked, and the views of each photo that it sees."""
+
+    run: Run
+    views: Views
+
+
+def _networks(run: Run | BlendRun, views: Views | None) -> list[_Network]:
+    """Whose network is asked: a blend's members each with their own views, unless told otherwise."""
     if isinstance(run, BlendRun):
-        return [(member, views or run.own_views or member.views) for member in run.members]
-    return [(run, views or run.views)]
+        return [_Network(member, views or run.own_views or member.views) for member in run.members]
+    return [_Network(run, views or run.views)]
+
+
+def seen_views(run: Run | BlendRun, views: Views | None = None) -> tuple[Views, ...]:
+    """Test-time augmentation of each network of a model; `views` takes the place of the model's own."""
+    return tuple(network.views for network in _networks(run, views))
 
 
 def _read(run: Run | BlendRun, split: str, part: Manifest, views: Views | None) -> Predictions | None:
@@ -146,7 +167,7 @@ def _read(run: Run | BlendRun, split: str, part: Manifest, views: Views | None) 
     try:
         if pl.read_parquet_metadata(path).get("key") != _key(run, part, views):
             return None
-        frame = pl.read_parquet(path)
+        frame = pl.read_parquet(path, glob=False)
         if frame["error"].null_count() < len(frame):
             return None
         raw = frame.select([f"prob.{label}" for label in run.label_set.ids]).to_numpy().astype(np.float32)
@@ -160,5 +181,4 @@ def _path(run: Run | BlendRun, split: str) -> Path:
 
 
 def _key(run: Run | BlendRun, part: Manifest, views: Views | None) -> str:
-    seen = " ".join(member_views for _, member_views in _asked(run, views))
-    return hashlib.sha256(" ".join([run.key, seen, photos_key(part)]).encode()).hexdigest()
+    return hashlib.sha256(" ".join([run.key, *seen_views(run, views), photos_key(part)]).encode()).hexdigest()

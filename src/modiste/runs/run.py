@@ -7,7 +7,8 @@ decision.json       calibration and thresholds: from probabilities to what is sa
 model.safetensors   weights of the epoch with the best validation mAP
 history.csv         a row an epoch
 environment.json    versions, machine, command
-checkpoint.pt       only while training is unfinished: where to go on
+format.json         of this folder, and the modiste that made it; without it, format 1
+checkpoint.pt       only while training is unfinished: where to resume
 train.lock          held by the process that trains
 """
 
@@ -36,6 +37,7 @@ from modiste.errors import RunError
 from modiste.files import new_folder, replacing, write_text
 from modiste.inference.predictor import Views
 from modiste.labels import LabelSet
+from modiste.runs.format import check_format, write_format
 
 if TYPE_CHECKING:  # imported where weights are read or written, so that opening a run stays light
     from torch import Tensor
@@ -48,7 +50,7 @@ class Run:
     """A run folder that exists.
 
     Raises:
-        RunError: from `read`, where the folder is missing or is no run folder.
+        RunError: from `read`, where the folder is missing, is no run folder or is of a newer format.
     """
 
     folder: Path
@@ -75,11 +77,13 @@ class Run:
             manifest.absolute().write(temporary / "manifest.parquet")
             decision.write(temporary / DECISION_FILE, manifest.label_set)
             write_text(temporary / "environment.json", json.dumps(environment(), indent=1) + "\n")
+            write_format(temporary)
         return cls(folder, recipe, manifest.label_set, decision)
 
     @classmethod
     def read(cls, folder: Path) -> Self:
         """Open a run folder."""
+        check_format(folder)
         if not (folder / "recipe.toml").is_file():
             got = "a folder without recipe.toml" if folder.is_dir() else "no such folder"
             raise RunError.expected(f"{folder} to be a run folder", got, "the folder that modiste train -o made")
@@ -190,7 +194,7 @@ class Run:
             torch.save(state, temporary)
 
     def unfinished(self) -> bool:
-        """Whether there is a checkpoint to go on from."""
+        """Whether there is a checkpoint to resume from."""
         return (self.folder / "checkpoint.pt").is_file()
 
     def read_checkpoint(self) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedRandom
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,13 +30,23 @@ _FLUSH_SECONDS = 5.0
 class Arrays:
     """Arrays of one folder and name, found by key.
 
+    Pickled are names and keys, never the numbers: another process maps the files itself, and gets None in place of
+    arrays that were removed meanwhile.
+
     Attributes:
+        folder, name: as for `open_arrays`.
         files: one memory map a writer.
         records: where each array asked for lies: `_RECORD`, in the order of the keys.
     """
 
+    folder: Path
+    name: str
     files: tuple[np.ndarray, ...]
     records: np.ndarray
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        dtype = self.files[0].dtype if self.files else np.dtype(np.uint8)
+        return _reopened, (self.folder, self.name, dtype, self.records["key"].copy())
 
     def __len__(self) -> int:
         return len(self.records)
@@ -66,15 +77,41 @@ def open_arrays(folder: Path, name: str, dtype: np.dtype, keys: np.ndarray) -> A
     """The arrays of `keys` (n,) uint64, none of which is missing.
 
     Raises:
-        KeyError: one of them is.
+        KeyError: one of them is, or they are removed while they are opened.
     """
-    files = _files(folder, name)  # listed once: a writer may begin another meanwhile
-    records = _all_records(files, dtype)
-    at = _find(records, keys)
-    if (at < 0).any():
-        raise KeyError(int(keys[at < 0][0]))
-    maps = tuple(np.memmap(path, dtype, "r", shape=(path.stat().st_size // dtype.itemsize,)) for path in files)
-    return Arrays(maps, records[at])
+    try:
+        files = _files(folder, name)  # listed once: a writer may begin another meanwhile
+        records = _all_records(files, dtype)
+        at = _find(records, keys)
+        if (at < 0).any():
+            raise KeyError(int(keys[at < 0][0]))
+        maps = tuple(np.memmap(path, dtype, "r", shape=(path.stat().st_size // dtype.itemsize,)) for path in files)
+    except FileNotFoundError as error:
+        raise KeyError(str(folder)) from error
+    return Arrays(folder, name, maps, records[at])
+
+
+def _reopened(folder: Path, name: str, dtype: np.dtype, keys: np.ndarray) -> Arrays | None:
+    try:
+        return open_arrays(folder, name, dtype, keys)
+    except KeyError:
+        return None
+
+
+@dataclass(frozen=True)
+class Share:
+    """What falls to one of several processes of a machine that fill a folder together.
+
+    It is shared out by key, not by what is missing, which changes as the others go ahead.
+    """
+
+    rank: int = 0
+    processes: int = 1
+
+    def of(self, keys: np.ndarray) -> np.ndarray:
+        """Which of the keys (n,) uint64 fall to this process, (n,) bool."""
+        mine: np.ndarray = keys % np.uint64(self.processes) == self.rank
+        return mine
 
 
 @contextmanager

@@ -11,20 +11,21 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from modiste.errors import PhotoError, UsageError
 from modiste.files import make_folder, write_text
 
-IN_USE_SECONDS = 600  # training touches its entries at least once an epoch or a minute
-_DIGITS = 16  # of the hash in an entry's name
+IN_USE_SECONDS = 600  # what was used within them may be in use, and stays
+TOUCH_SECONDS = 60  # how often a process that works with entries says so
+_DIGITS = 16  # of the key in an entry's name
 FREE_SHARE = 0.5  # of the free disk that the cache may fill, where nobody says otherwise
 
 
@@ -90,8 +91,8 @@ def budget() -> int:
 
 def entry_folder(kind: str, facts: Mapping[str, Any]) -> Path:
     """Where the entry of these facts lies; whatever its content depends on must be among them."""
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:_DIGITS]
-    return cache_folder() / f"{kind}-{digest}"
+    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:_DIGITS]
+    return cache_folder() / f"{kind}-{key}"
 
 
 def create_entry(folder: Path, facts: Mapping[str, Any]) -> None:
@@ -113,13 +114,34 @@ def touch(folder: Path) -> None:
         os.utime(folder / "entry.json")
 
 
+class InUse:
+    """Entries that somebody works with; no other process removes them while `touch` is called now and then."""
+
+    def __init__(self, folders: Iterable[Path] = ()) -> None:
+        self._folders = set(folders)
+        self._due = 0.0
+
+    def hold(self, folders: Iterable[Path]) -> None:
+        """Work with these entries from now on, and no longer with others."""
+        self._folders, self._due = set(folders), 0.0
+
+    def touch(self) -> None:
+        """Note that they are used, at most once a minute: so it may be called at each step."""
+        if time.monotonic() >= self._due:
+            for folder in self._folders:
+                touch(folder)
+            self._due = time.monotonic() + TOUCH_SECONDS
+
+
 def entries() -> list[Entry]:
-    """All entries, the one that was used last first."""
+    """All entries, the one that was used last first; a link to a folder elsewhere is none."""
     found = []
     for path in cache_folder().glob("*/entry.json"):
+        if path.parent.is_symlink():
+            continue
         try:
             facts = dict(json.loads(path.read_text(encoding="utf-8")))
-            size = sum(file.stat().st_size for file in path.parent.iterdir())
+            size = sum(file.lstat().st_size for file in path.parent.iterdir())
             found.append(Entry(path.parent, facts, size, path.stat().st_mtime))
         except (OSError, ValueError, TypeError):  # removed meanwhile, or broken: then it is no entry
             continue
@@ -137,29 +159,52 @@ def make_room(more: int) -> bool:
     return True
 
 
-def prune(limit: int, unused: float = 0.0) -> tuple[list[Entry], list[Entry]]:
-    """Remove entries, the one used longest ago first, until the cache holds at most `limit` bytes.
+class Pruning(NamedTuple):
+    """What would make the cache small enough.
+
+    Attributes:
+        removed: entries that go, the one used longest ago first.
+        kept: entries that stay, the one used last first.
+    """
+
+    removed: list[Entry]
+    kept: list[Entry]
+
+    @property
+    def freed(self) -> int:
+        """Bytes of what goes."""
+        return sum(entry.bytes for entry in self.removed)
+
+
+def plan_pruning(limit: int, unused: float = 0.0) -> Pruning:
+    """Which entries have to go, the one used longest ago first, until the cache holds at most `limit` bytes.
 
     Args:
         limit: bytes.
         unused: seconds for which an entry must not have been used; what was used in the last minutes always stays.
-
-    Returns:
-        Entries removed and entries kept.
     """
-    for folder in cache_folder().glob(f"*-{'[0-9a-f]' * _DIGITS}"):  # what a killed removal left
-        if not (folder / "entry.json").is_file() and time.time() - folder.stat().st_mtime > IN_USE_SECONDS:
-            shutil.rmtree(folder, ignore_errors=True)
     kept = entries()
     removed: list[Entry] = []
     for entry in reversed(kept.copy()):
         if sum(one.bytes for one in kept) <= limit:
             break
         if not entry.in_use and time.time() - entry.used >= unused:
-            _remove(entry)
             kept.remove(entry)
             removed.append(entry)
-    return removed, kept
+    return Pruning(removed, kept)
+
+
+def prune(limit: int, unused: float = 0.0) -> Pruning:
+    """Remove what `plan_pruning` says has to go, and what a removal that was killed left."""
+    found = plan_pruning(limit, unused)
+    for entry in found.removed:
+        _remove(entry)
+    for folder in cache_folder().glob(f"*-{'[0-9a-f]' * _DIGITS}"):
+        if folder.is_symlink() or (folder / "entry.json").is_file():
+            continue
+        if time.time() - folder.stat().st_mtime > IN_USE_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
+    return found
 
 
 def _remove(entry: Entry) -> None:
@@ -176,14 +221,14 @@ def content_keys(photos: Sequence[Path | str], progress: Callable[[int, int], No
     """
     found = np.empty(len(photos), np.uint64)
     with ThreadPoolExecutor(4) as pool:
-        for k, digest in enumerate(pool.map(_digest, photos)):
-            found[k] = digest
+        for k, key in enumerate(pool.map(_content_key, photos)):
+            found[k] = key
             if progress:
                 progress(k + 1, len(photos))
     return found
 
 
-def _digest(photo: Path | str) -> int:
+def _content_key(photo: Path | str) -> int:
     try:
         content = Path(photo).read_bytes()
     except OSError as error:

@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from modiste.config import DEFAULT_VIEWS, Stage
-from modiste.errors import PhotoError
-from modiste.inference.predictor import Predictor
+from modiste.errors import ModisteError, PhotoError
+from modiste.inference.predictor import Predictor, usable_cores
 from modiste.models.split import NetworkSplitter
 from modiste.models.tagger import Unlock, forward_function, groups_unlocked
 from modiste.storage import cache
+from modiste.storage.arrays import Share
 from modiste.training import pixel_cache
-from modiste.training.dataset import TrainingPhotos, ViewPlan, make_loader
+from modiste.training.dataset import TrainingPhotos, ViewPlan, make_loader, reader_count
 from modiste.training.feature_cache import FeatureEntry, Features, boundaries, compute
 from modiste.training.fixed_views import FixedViews
-from modiste.training.state import TrainingState, raise_together
+from modiste.training.state import TrainingState, everywhere, raise_together
 
 WORTH_KEEPING = 3  # epochs from pixels: fewer don't repay decoding everything beforehand
 _AHEAD = 2  # batches of kept features that are read beforehand
 _BATCH = 64  # photos whose kept features are scored together
+_TRIES = 2  # to keep something that somebody else removes while it is computed
+
+_log = logging.getLogger("modiste")
+_T = TypeVar("_T")
 
 Batch = Sequence[Tensor] | PhotoError  # inputs of the network, then targets
 
@@ -55,22 +62,31 @@ class FromPixels:
 
     def batches(self, epoch: int, rows: Sequence[np.ndarray]) -> Iterable[Batch]:
         """Decoded and augmented as they are asked for."""
-        return make_loader(self._photos, epoch, rows, self._job.recipe.train.workers)
+        return make_loader(self._photos, epoch, rows, _readers(self._job))
 
     def probs(self, rows: Iterable[int]) -> Iterator[tuple[np.ndarray, str | None]]:
         """Through Predictor, as tagging does it."""
         job, part = self._job, self._job.parts["val"]
         forward = forward_function(job.best_model)
-        predictor = Predictor(forward, part.label_set, job.recipe.image, job.run.decision, readers=2)
+        readers = max(2, usable_cores() // _share(job).processes)
+        predictor = Predictor(forward, part.label_set, job.recipe.image, job.run.decision, readers=readers)
         for said in predictor.raw(part.photo(row) for row in rows):
             yield said.probs, said.error
 
 
-class FromFeatures:
-    """Kept features of the locked part, through the unlocked part."""
+@dataclass(frozen=True)
+class KeptFeatures:
+    """Frozen-backbone features of a stage: of the training views, and of the validation photos."""
 
-    def __init__(self, job: TrainingState, stage: Stage, plan: ViewPlan, kept: tuple[Features, Features]) -> None:
-        self._train, self._val = kept
+    train: Features
+    val: Features
+
+
+class FromFeatures:
+    """Frozen-backbone features, through the unlocked part."""
+
+    def __init__(self, job: TrainingState, stage: Stage, plan: ViewPlan, kept: KeptFeatures) -> None:
+        self._train, self._val = kept.train, kept.val
         self._plan, self._device = plan, job.fabric.device
         self._targets = TrainingPhotos(job.parts["train"], job.recipe, job.recipe.image.size).targets
         self.network: nn.Module = job.cutter.unlocked(stage.unlock)
@@ -82,8 +98,6 @@ class FromFeatures:
 
     def batches(self, epoch: int, rows: Sequence[np.ndarray]) -> Iterator[Batch]:
         """Read a batch or two ahead, in a thread."""
-        cache.touch(self._train.folder)
-        cache.touch(self._val.folder)
 
         def read(batch: np.ndarray) -> Batch:
             views = [self._plan.view(epoch, int(row)) for row in batch]
@@ -120,16 +134,13 @@ def make_source(job: TrainingState, number: int) -> BatchSource:
     """
     recipe, stage = job.recipe, job.recipe.stages[number]
     count = _view_count(job, stage)
-    plan = None if count is None else ViewPlan.make(count, _digests(job, "train"), recipe.seed)
+    plan = None if count is None else ViewPlan.make(count, _photo_keys(job, "train"), recipe.seed)
     photos = TrainingPhotos(job.parts["train"], recipe, stage.size or recipe.image.size, views=plan)
+    job.in_use.hold(())
     if plan is not None and _can_cut(job, stage) and not _average_lags(job, number):
         kept = _features(job, number, photos)
         if kept is not None:
             return FromFeatures(job, stage, plan, kept)
-        job.monitor.note(
-            f"stage '{stage.name}' trains from pixels: its features don't fit into the cache's budget of "
-            f"{cache.budget() / 1e9:.1f} GB. Try MODISTE_CACHE_GB, or fewer augment.views."
-        )
     return FromPixels(job, _decoded(job, photos))
 
 
@@ -154,23 +165,56 @@ def _average_lags(job: TrainingState, number: int) -> bool:
     return job.average is not None and most > groups_unlocked(job.recipe.stages[number].unlock)
 
 
-def _digests(job: TrainingState, part: str) -> np.ndarray:
-    if part not in job.digests:
-        job.digests[part] = cache.content_keys(job.parts[part].photos())
-    return job.digests[part]
+def _photo_keys(job: TrainingState, part: str) -> np.ndarray:
+    if part not in job.photo_keys:
+        job.photo_keys[part] = cache.content_keys(job.parts[part].photos())
+    return job.photo_keys[part]
 
 
-def _share(job: TrainingState) -> tuple[int, int]:
-    """This process among those of its machine: each machine has a cache of its own."""
-    return job.fabric.local_rank, max(1, job.fabric.world_size // max(1, getattr(job.fabric.strategy, "num_nodes", 1)))
+def _share(job: TrainingState) -> Share:
+    """This process's share among those of its machine: each machine has a cache of its own."""
+    machines = max(1, getattr(job.fabric.strategy, "num_nodes", 1))
+    return Share(job.fabric.local_rank, max(1, job.fabric.world_size // machines))
 
 
-def _features(job: TrainingState, number: int, photos: TrainingPhotos) -> tuple[Features, Features] | None:
-    """Features of a stage's training views and of the validation photos; None where there is no room."""
+def _readers(job: TrainingState) -> int:
+    return reader_count(job.recipe, _share(job).processes)
+
+
+def _features(job: TrainingState, number: int, photos: TrainingPhotos) -> KeptFeatures | None:
+    """Features of a stage's training views and of the validation photos; None where they can't be kept."""
+    entries = _entries(job, number, photos)
+    if entries is None:
+        why = f"don't fit into the cache's budget of {cache.budget() / 1e9:.1f} GB"
+        _note_pixels(job, number, f"{why}. Try MODISTE_CACHE_GB, or fewer augment.views")
+        return None
+    own, share, workers = [one for pair in entries for one in pair], _share(job), _readers(job)
+    job.in_use.hold(entry.folder for entry in own)
+    kept = _computed(
+        job,
+        lambda: compute(job.cutter, entries, workers=workers, share=share, progress=job.monitor.caching),
+        lambda: KeptFeatures(entries[0][0].open(), entries[1][0].open()),
+    )
+    if kept is None:
+        _note_pixels(job, number, f"were removed from {cache.cache_folder()} while they were computed")
+    return kept
+
+
+def _note_pixels(job: TrainingState, number: int, why: str) -> None:
+    job.monitor.note(f"stage '{job.recipe.stages[number].name}' trains from pixels: its features {why}.")
+
+
+def _entries(
+    job: TrainingState, number: int, photos: TrainingPhotos
+) -> tuple[list[FeatureEntry], list[FeatureEntry]] | None:
+    """What is to be kept of training views and of validation photos, this stage's first; None where this has no room.
+
+    Those of later stages that have the same locked part come along where there is room for them.
+    """
     recipe = job.recipe
     augmented = FixedViews.augmented(photos)
-    plain = FixedViews.plain(job.parts["val"].photos(), _digests(job, "val"), recipe, "one")
-    shelves: tuple[list[FeatureEntry], list[FeatureEntry]] = ([], [])
+    plain = FixedViews.plain(job.parts["val"].photos(), _photo_keys(job, "val"), recipe, "one")
+    entries: tuple[list[FeatureEntry], list[FeatureEntry]] = ([], [])
     needed = 0
     for unlock in _together(job, number):
         sizes = (augmented.size, plain.size)
@@ -182,24 +226,41 @@ def _features(job: TrainingState, number: int, photos: TrainingPhotos) -> tuple[
             FeatureEntry(pictures, boundary, recipe.model.backbone)
             for pictures, boundary in zip((augmented, plain), found, strict=True)
         ]
-        for shelf in pair:
-            cache.touch(shelf.folder)  # else it might go to make room for what it lacks
-        more = sum(shelf.missing_bytes() for shelf in pair)
+        for entry in pair:
+            cache.touch(entry.folder)  # else it might go to make room for what it lacks
+        more = sum(entry.missing_bytes() for entry in pair)
         if job.fabric.broadcast(cache.make_room(needed + more)):
             needed += more
-            for own, shelf in zip(shelves, pair, strict=True):
-                own.append(shelf)
+            for own, entry in zip(entries, pair, strict=True):
+                own.append(entry)
         elif unlock == recipe.stages[number].unlock:
             return None
-    share, workers = _share(job), recipe.train.workers
-    error = None
-    try:
-        compute(job.cutter, shelves, workers=workers, share=share, progress=job.monitor.caching)
-    except PhotoError as met:
-        error = met
-    raise_together(job.fabric, error)
-    job.fabric.barrier()
-    return shelves[0][0].open(), shelves[1][0].open()
+        else:
+            _log.info("features of unlock = %s don't fit into the cache together with this stage's", unlock)
+    return entries
+
+
+def _computed(job: TrainingState, work: Callable[[], None], opened: Callable[[], _T]) -> _T | None:
+    """What `work` keeps in the cache, opened on every process; None where it is removed again each time.
+
+    Raises:
+        ModisteError: what `work` raises on some process.
+    """
+    for _ in range(_TRIES):
+        error, kept = None, None
+        try:
+            work()
+        except ModisteError as met:
+            error = met
+        raise_together(job.fabric, error)
+        job.fabric.barrier()
+        try:
+            kept = opened()
+        except KeyError:
+            _log.info("what was computed was removed from %s meanwhile", cache.cache_folder())
+        if everywhere(job.fabric, kept is not None):
+            return kept
+    return None
 
 
 def _together(job: TrainingState, number: int) -> list[Unlock]:
@@ -221,15 +282,16 @@ def _decoded(job: TrainingState, photos: TrainingPhotos) -> TrainingPhotos:
     epochs = sum(stage.epochs for stage in recipe.stages if (stage.size or recipe.image.size) == photos.size)
     if recipe.train.cache == "off" or epochs < WORTH_KEEPING:
         return photos
-    digests = _digests(job, "train")
-    if not job.fabric.broadcast(pixel_cache.fits(photos, digests)):
+    keys = _photo_keys(job, "train")
+    if not job.fabric.broadcast(pixel_cache.fits(photos, keys)):
+        _log.info("photos are decoded anew in each epoch, which is slower: they don't fit into the cache's budget")
         return photos
-    error = None
-    try:
-        pixel_cache.keep(photos, digests, share=_share(job), progress=job.monitor.caching)
-    except PhotoError as met:
-        error = met
-    raise_together(job.fabric, error)
-    job.fabric.barrier()
-    kept = pixel_cache.open_kept(photos, digests)
+    job.in_use.hold([pixel_cache.entry_of(photos)])
+    kept = _computed(
+        job,
+        lambda: pixel_cache.keep(photos, keys, share=_share(job), progress=job.monitor.caching),
+        lambda: pixel_cache.open_kept(photos, keys),
+    )
+    if kept is None:
+        _log.info("photos are decoded anew in each epoch, which is slower")
     return TrainingPhotos(photos.manifest, recipe, photos.size, views=photos.views, kept=kept)

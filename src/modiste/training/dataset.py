@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,14 +20,23 @@ from modiste.config import Recipe
 from modiste.data import images
 from modiste.data.manifest import Manifest
 from modiste.errors import PhotoError
+from modiste.inference.predictor import usable_cores
 from modiste.labels import UNKNOWN
 from modiste.storage.arrays import Arrays
 from modiste.training.augment import augment, generator, mixup
 
-Key = tuple[int, int]  # epoch and row
+MOST_READERS = 8  # processes a device: each holds some hundred megabytes of its own
+
 PixelBatch = tuple[Tensor, Tensor] | PhotoError
 
 _AUGMENT, _MIXUP, _ORDER, _TURN = 0, 1, 2, 3  # streams of random numbers of one seed and epoch
+
+
+class Showing(NamedTuple):
+    """One photo, a row of the manifest, in one epoch."""
+
+    epoch: int
+    row: int
 
 
 @dataclass(frozen=True)
@@ -38,13 +48,13 @@ class ViewPlan:
     """
 
     count: int
-    digests: np.ndarray  # (n,) uint64, from cache.content_keys
+    keys: np.ndarray  # (n,) uint64, from cache.content_keys
     turns: np.ndarray  # (n,) int64, where each photo's round begins
 
     @classmethod
-    def make(cls, count: int, digests: np.ndarray, seed: int) -> ViewPlan:
+    def make(cls, count: int, keys: np.ndarray, seed: int) -> ViewPlan:
         """The plan of a run's seed."""
-        return cls(count, digests, generator(seed, 0, 0, _TURN).integers(0, count, len(digests)))
+        return cls(count, keys, generator(seed, 0, 0, _TURN).integers(0, count, len(keys)))
 
     def view(self, epoch: int, row: int) -> int:
         """Number of the view that an epoch shows."""
@@ -52,7 +62,7 @@ class ViewPlan:
 
     def rng(self, view: int, row: int) -> np.random.Generator:
         """Random numbers of a view."""
-        return generator(0, view, int(self.digests[row]), _AUGMENT)
+        return generator(0, view, int(self.keys[row]), _AUGMENT)
 
 
 class TrainingPhotos(Dataset):
@@ -89,9 +99,9 @@ class TrainingPhotos(Dataset):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, key: Key) -> tuple[Tensor, Tensor] | PhotoError:
+    def __getitem__(self, showing: Showing) -> tuple[Tensor, Tensor] | PhotoError:
         try:
-            photo, targets = self._mixed(*key)
+            photo, targets = self._mixed(*showing)
         except PhotoError as error:
             return error
         return torch.from_numpy(np.ascontiguousarray(photo.transpose(2, 0, 1))), torch.from_numpy(targets)
@@ -154,10 +164,20 @@ def steps_an_epoch(photos: int, batch_size: int) -> int:
     return max(1, photos // batch_size)
 
 
+def reader_count(recipe: Recipe, devices: int = 1) -> int:
+    """Processes that decode and augment for one of this machine's devices; results are the same with any number.
+
+    The recipe's `train.workers`, else one for two cores that the device has to itself, MOST_READERS at most.
+    """
+    if recipe.train.workers is not None:
+        return recipe.train.workers
+    return min(max(usable_cores() // (2 * devices), 1), MOST_READERS)
+
+
 def make_loader(dataset: TrainingPhotos, epoch: int, batches: Sequence[np.ndarray], workers: int) -> DataLoader:
     """Batches of (photos (n, 3, size, size) uint8, targets (n, labels)), or of a PhotoError, in order."""
-    keys = [[(epoch, int(row)) for row in batch] for batch in batches]
-    return DataLoader(dataset, batch_sampler=keys, num_workers=workers, collate_fn=_collate)
+    showings = [[Showing(epoch, int(row)) for row in batch] for batch in batches]
+    return DataLoader(dataset, batch_sampler=showings, num_workers=workers, collate_fn=_collate)
 
 
 def _collate(items: list[tuple[Tensor, Tensor] | PhotoError]) -> PixelBatch:

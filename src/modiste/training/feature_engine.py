@@ -7,8 +7,8 @@ half precision.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from contextlib import suppress
 from importlib.util import find_spec
 
 import numpy as np
@@ -18,6 +18,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from modiste.inference.onnx import open_session
 from modiste.models.onnx import to_onnx
 from modiste.models.split import Locked
+
+_log = logging.getLogger("modiste")
 
 WORTH_EXPORTING = 9e12  # operations: 15 s of export / (1/3 of the time saved) x 200 GFLOP/s of eager PyTorch
 
@@ -31,14 +33,19 @@ def make_engine(part: Locked, size: int, photos: int, device: torch.device) -> C
         part: what is locked; it is put into eval mode.
         size: pixels a side.
         photos: how many photos and views there are, those included that are kept already: a computation that was
-            killed goes on with the engine that it began with.
+            killed is resumed with the engine that it began with.
         device: where `part` lies.
     """
     part.eval()
-    exporting = all(find_spec(package) for package in ("onnx", "onnxscript", "onnxruntime"))
-    if device.type == "cpu" and exporting and photos * operations(part, size) >= WORTH_EXPORTING:
-        with suppress(Exception):  # whatever an exporter meets in a backbone's code; PyTorch computes it too
-            return _onnx_runtime(part, size)
+    if device.type == "cpu" and photos * operations(part, size) >= WORTH_EXPORTING:
+        lacking = [package for package in ("onnx", "onnxscript", "onnxruntime") if not find_spec(package)]
+        try:
+            if not lacking:
+                return _onnx_runtime(part, size)
+            why = f"{', '.join(lacking)} missing"
+        except Exception as error:  # whatever an exporter meets in a backbone's code; PyTorch computes it too
+            why = f"{type(error).__name__}: {str(error).splitlines()[0][:160]}" if str(error) else repr(error)
+        _log.info("features are computed by PyTorch, 1.5 times as slow as ONNX Runtime: %s", why)
     return _pytorch(part, device)
 
 

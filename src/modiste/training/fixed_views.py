@@ -24,7 +24,7 @@ BATCH = 16  # squares that go through the locked part together
 class FixedViews:
     """Squares of photos that a network is shown: some views of each, known by the photos' content."""
 
-    digests: np.ndarray  # (n,) uint64
+    keys: np.ndarray  # (n,) uint64, from cache.content_keys
     views: int
     facts: dict[str, Any]  # what the squares depend on besides
     squares: Dataset  # (view, row) -> (3, size, size) uint8 tensor or PhotoError
@@ -36,14 +36,14 @@ class FixedViews:
         recipe = photos.recipe
         augment = recipe.augment.model_dump(mode="json", exclude={"views", "mixup"})
         facts = {"size": photos.size, "mode": recipe.image.mode, "augment": augment}
-        return cls(photos.views.digests, photos.views.count, facts, _Augmented(photos))
+        return cls(photos.views.keys, photos.views.count, facts, _Augmented(photos))
 
     @classmethod
-    def plain(cls, paths: Sequence[Path], digests: np.ndarray, recipe: Recipe, views: Views) -> FixedViews:
+    def plain(cls, paths: Sequence[Path], keys: np.ndarray, recipe: Recipe, views: Views) -> FixedViews:
         """The test-time views of photos; fewer views are the first of more."""
         facts = {"size": recipe.image.size, "mode": recipe.image.mode}
         count = sum(1 for _ in make_views(np.zeros((1, 20, 20, 3), np.uint8), views))
-        return cls(digests, count, facts, _Plain([str(path) for path in paths], recipe, views))
+        return cls(keys, count, facts, _Plain([str(path) for path in paths], recipe, views))
 
     @property
     def size(self) -> int:

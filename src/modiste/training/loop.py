@@ -85,11 +85,11 @@ def train(
 
 
 def resume(folder: StrPath, *, fabric: Fabric | None = None, monitor: Monitor | None = None) -> Run:
-    """Go on with a run that was killed; a finished run is left as it is.
+    """Resume a run that was killed; a finished run is left as it is.
 
     Raises:
         RunError: the folder is no run folder, or another process trains in it.
-        The errors of `train` besides.
+        ModisteError: as `train`.
     """
     folder = Path(folder)
     run = Run.read(folder)
@@ -106,7 +106,7 @@ def _finished(run: Run) -> bool:
 
 
 def _continued(fabric: Fabric, run: Run, monitor: Monitor | None) -> TrainingState:
-    """The job of a killed run, where it stopped."""
+    """The state of a killed run, where it stopped."""
     checkpoint = run.read_checkpoint()
     if fabric.is_global_zero:
         remove_unfinished(run.folder)
@@ -185,6 +185,7 @@ def _run_epoch(
         fabric.backward(loss * fabric.world_size / total.clamp(min=1).to(loss.dtype))  # DDP takes the mean of ranks
         optimizer.step()
         _follow(job, epoch * len(batches) + at.step)
+        job.in_use.touch()
         at.step += 1
         at.loss, at.known = at.loss + float(total_loss), at.known + float(total)
         at.seconds = earlier + time.monotonic() - began
@@ -242,6 +243,7 @@ def _probs(job: TrainingState, source: BatchSource) -> np.ndarray:
     error = None
     for k, (probs, why) in enumerate(source.probs(range(rank, len(part), world))):
         mine[k] = probs
+        job.in_use.touch()
         error = error or (why and PhotoError(why)) or None
     raise_together(job.fabric, error)
     gathered: Any = job.fabric.all_gather(torch.from_numpy(mine))

@@ -13,7 +13,7 @@ class Monitor:
     """Listens and does nothing; override what you need."""
 
     def start(self, epochs: int, steps: int, step: int) -> None:
-        """Training begins or goes on: epochs and steps in all, steps already done."""
+        """Training starts or resumes: epochs and steps in all, steps already done."""
 
     def step(self, step: int, stage: str, loss: float, lr: float, photos: int) -> None:
         """A step has ended: its number in the whole run from 1, its mean loss and global batch."""

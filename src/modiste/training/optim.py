@@ -4,7 +4,7 @@ Adam follows the paper's equations 4-8 in PyTorch's form: with gradient g at ste
 m = mu m + (1 - mu) g; n = nu n + (1 - nu) g^2; m' = m / (1 - mu^t); n' = n / (1 - nu^t);
 theta = theta - lr m' / (sqrt(n') + epsilon), mu = 0.9, nu = 0.999, epsilon = 1e-8. Epsilon stands
 outside the root and after the bias correction; inside the root, sqrt(n' + epsilon), the same 1e-8
-would damp every gradient below 1e-4, so the place matters. See docs/training.md.
+would damp every gradient below 1e-4, so the place matters. See docs/reference/training.md.
 """
 
 from __future__ import annotations

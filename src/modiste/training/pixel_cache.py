@@ -16,7 +16,7 @@ import numpy as np
 
 from modiste.config import Recipe
 from modiste.storage import cache
-from modiste.storage.arrays import Arrays, missing, open_arrays, writing
+from modiste.storage.arrays import Arrays, Share, missing, open_arrays, writing
 from modiste.training.dataset import TrainingPhotos, read_square
 
 _UINT8 = np.dtype(np.uint8)
@@ -25,15 +25,15 @@ _SAMPLE = 16  # photos whose size tells how much room all of them need
 _READERS = 4  # threads that decode, and photos that each has in hand
 
 
-def fits(photos: TrainingPhotos, digests: np.ndarray) -> bool:
-    """Whether the cache has room for what is not kept yet of photos with these digests (n,); old entries make it.
+def fits(photos: TrainingPhotos, keys: np.ndarray) -> bool:
+    """Whether the cache has room for what is not kept yet of photos with these content keys (n,); old entries make it.
 
     Raises:
         PhotoError: a photo can't be read.
     """
     folder, _ = _entry(photos)
     cache.touch(folder)  # else it might go to make room for what it lacks
-    rows = missing(folder, _NAME, _UINT8, digests)
+    rows = missing(folder, _NAME, _UINT8, keys)
     sample = rows[:: max(1, len(rows) // _SAMPLE)]
     each = [read_square(photos.paths[row], photos.recipe, photos.size).nbytes for row in sample]
     return cache.make_room(math.ceil(len(rows) * float(np.mean(each)) if each else 0))
@@ -41,17 +41,17 @@ def fits(photos: TrainingPhotos, digests: np.ndarray) -> bool:
 
 def keep(
     photos: TrainingPhotos,
-    digests: np.ndarray,
+    keys: np.ndarray,
     *,
-    share: tuple[int, int] = (0, 1),
+    share: Share = Share(),  # noqa: B008  frozen
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Decode and keep what is not kept yet.
 
     Args:
         photos: which, at which size.
-        digests: (n,) uint64, from `cache.content_keys`.
-        share: this process's rank and how many share the work on this machine.
+        keys: (n,) uint64, from `cache.content_keys`.
+        share: of the work, what falls to this process; each keeps a file of its own.
         progress: told (photos done, photos in all).
 
     Raises:
@@ -60,10 +60,9 @@ def keep(
     """
     folder, facts = _entry(photos)
     cache.create_entry(folder, facts)
-    rank, world = share
-    with writing(folder, _NAME, rank, _UINT8) as file, ThreadPoolExecutor(_READERS) as pool:
-        rows = missing(folder, _NAME, _UINT8, digests)
-        rows = rows[digests[rows] % np.uint64(world) == rank]  # by content: what is missing changes meanwhile
+    with writing(folder, _NAME, share.rank, _UINT8) as file, ThreadPoolExecutor(_READERS) as pool:
+        rows = missing(folder, _NAME, _UINT8, keys)
+        rows = rows[share.of(keys[rows])]
         for start in range(0, len(rows), _READERS**2):
             some = rows[start : start + _READERS**2]
             for row, photo in zip(
@@ -71,17 +70,26 @@ def keep(
                 pool.map(lambda row: read_square(photos.paths[row], photos.recipe, photos.size), some),
                 strict=True,
             ):
-                file.add(int(digests[row]), photo)
+                file.add(int(keys[row]), photo)
             cache.touch(folder)
             if progress:
                 progress(start + len(some), len(rows))
 
 
-def open_kept(photos: TrainingPhotos, digests: np.ndarray) -> Arrays:
-    """Open what every process kept, in the order of `digests`."""
-    folder = _entry(photos)[0]
+def open_kept(photos: TrainingPhotos, keys: np.ndarray) -> Arrays:
+    """Open what every process kept, in the order of `keys`.
+
+    Raises:
+        KeyError: it was removed meanwhile.
+    """
+    folder = entry_of(photos)
     cache.touch(folder)
-    return open_arrays(folder, _NAME, _UINT8, digests)
+    return open_arrays(folder, _NAME, _UINT8, keys)
+
+
+def entry_of(photos: TrainingPhotos) -> Path:
+    """The folder of the cache where these photos are kept."""
+    return _entry(photos)[0]
 
 
 def _entry(photos: TrainingPhotos) -> tuple[Path, dict[str, Any]]:

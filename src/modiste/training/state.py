@@ -1,4 +1,4 @@
-"""What a training needs while it goes on: devices, parts, network, position; and its checkpoint."""
+"""What a training needs while it runs: devices, parts, network, position; and its checkpoint."""
 
 from __future__ import annotations
 
@@ -22,13 +22,16 @@ from lightning_fabric import Fabric
 
 from modiste.config import Recipe
 from modiste.data.manifest import Manifest
+from modiste.decisions.policies import Policy
 from modiste.errors import ManifestError, ModisteError, TrainingError, UsageError
 from modiste.files import only_process
 from modiste.labels import UNKNOWN
+from modiste.models.backbones import check_backbone
 from modiste.models.split import NetworkSplitter
 from modiste.models.tagger import Tagger, Unlock
 from modiste.pages.plots import plot_history
 from modiste.runs.run import Run
+from modiste.storage.cache import InUse
 from modiste.training.feature_cache import Boundary
 from modiste.training.losses import Loss, make_loss
 from modiste.training.memory import keep_freed_memory
@@ -51,7 +54,7 @@ class Position:
 
 @dataclass
 class TrainingState:
-    """Everything that one training needs while it goes on."""
+    """Everything that one training needs while it runs."""
 
     fabric: Fabric
     run: Run
@@ -65,7 +68,8 @@ class TrainingState:
     best_weights: dict[str, torch.Tensor] | None = None  # those of the best epoch, where not written yet
     boundaries: dict[tuple[Unlock, tuple[int, ...]], list[Boundary]] = field(default_factory=dict)  # by lock and sizes
     told: int = 0  # epochs that the history on disk tells of
-    digests: dict[str, np.ndarray] = field(default_factory=dict)  # of the photos of a part, from cache.content_keys
+    photo_keys: dict[str, np.ndarray] = field(default_factory=dict)  # of each part, from cache.content_keys
+    in_use: InUse = field(default_factory=InUse)  # what this stage reads from the cache
     saved: float = field(default_factory=time.monotonic)
 
     @cached_property
@@ -115,7 +119,7 @@ def make_fabric(recipe: Recipe, devices: int | None = None, accelerator: str = "
 def make_state(
     fabric: Fabric, run: Run, parts: dict[str, Manifest], model: Tagger, monitor: Monitor | None
 ) -> TrainingState:
-    """A job at its beginning."""
+    """A training at its beginning."""
     keep_freed_memory()
     model = model.to(fabric.device)
     average = copy.deepcopy(model) if run.recipe.train.average > 0 else None
@@ -182,12 +186,19 @@ def raise_together(fabric: Fabric, error: ModisteError | None) -> None:
         raise error
 
 
+def everywhere(fabric: Fabric, fact: bool) -> bool:
+    """Whether something holds on every process."""
+    if fabric.world_size == 1:
+        return fact
+    return not fabric.all_reduce(torch.tensor(float(not fact), device=fabric.device), reduce_op="sum")
+
+
 @contextmanager
 def alone(fabric: Fabric, folder: Path) -> Iterator[None]:
     """Keep every other training out of a run folder while the block runs.
 
     Raises:
-        RunError: another process, not of this job, trains in it.
+        RunError: another process, not of this training, trains in it.
         StorageError: the folder can't be written.
     """
     error = None
@@ -199,6 +210,21 @@ def alone(fabric: Fabric, folder: Path) -> Iterator[None]:
                 error = met
         raise_together(fabric, error)
         yield
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Refuse what training would refuse for its recipe alone, before anything is written.
+
+    Raises:
+        RecipeError: timm has no such backbone, or a stage unlocks more groups than it has.
+        UsageError: no such policy.
+        WeightsError: the file of weights is missing.
+    """
+    check_backbone(recipe.model.backbone, recipe.model.weights)
+    Policy.parse(recipe.decide.policy)
+    model = Tagger(recipe.model.model_copy(update={"weights": "none"}), 1)
+    for stage in recipe.stages:
+        model.unlock(stage.unlock)
 
 
 def trainable_parts(manifest: Manifest) -> dict[str, Manifest]:
