@@ -114,7 +114,7 @@ class Prediction:
         weight, colour = ("600", "#1a6e4a") if chosen else ("400", "#8a8a8a")
         return (
             f'<div style="display:flex;gap:.6em;align-items:center;font-weight:{weight}">'
-            f'<span style="width:9em;overflow-wrap:anywhere">{name}{" ✓" if chosen else ""}</span>'
+            f'<span style="width:12em;overflow-wrap:anywhere">{name}{" ✓" if chosen else ""}</span>'
             f'<span style="position:relative;width:12em;height:.7em;background:rgba(128,128,128,.2)">'
             f'<b style="position:absolute;left:0;top:0;bottom:0;width:{100 * prob:.1f}%;background:{colour}"></b>{line}'
             f"</span><span>{prob:.2f}</span></div>"
