@@ -72,7 +72,9 @@ _TURNS = {  # EXIF 2.3, tag 0x0112: what brings the stored pixels upright
 _ON_ITS_SIDE = frozenset(_TURNS[k] for k in (5, 6, 7, 8))
 _FROM_RIGHT = frozenset(_TURNS[k] for k in (2, 3, 6, 7))  # those after which the stored left or top lies right
 _FROM_BELOW = frozenset(_TURNS[k] for k in (3, 4, 7, 8))
-_FINER = 2  # times the pixels that a square shows: what a reduced JPEG keeps at least; measured in docs/images.md
+_FINER = (
+    2  # times the pixels that a square shows: what a reduced JPEG keeps at least; measured in docs/reference/images.md
+)
 _QUIET = ("ignore", None, Warning, re.compile(r"PIL\."), 0)  # as warnings.filterwarnings writes it
 
 
@@ -137,7 +139,7 @@ def decode_square(data: bytes, size: int, mode: Mode, *, name: str) -> np.ndarra
     """Decode one photo, no finer than its square needs, and make that: (size, size, 3) uint8, writable.
 
     What `decode` and `resize` give, but for what decoding a large JPEG at a part of its size changes
-    (docs/images.md): `resize` shows the same part of the photo, to the fraction of a pixel.
+    (docs/reference/images.md): `resize` shows the same part of the photo, to the fraction of a pixel.
 
     Args:
         data: the whole file.
