@@ -109,7 +109,7 @@ def test_broken_photos_are_counted_named_and_kept(exported, photos, tmp_path, mo
     (tmp_path / "broken.jpg").write_bytes(b"no photo")
     code, out, err = modiste("tag", photos[0], tmp_path / "broken.jpg", "-m", exported, "-o", tmp_path / "tags")
     assert code == 1
-    assert "2 photos in 1 parts" in out
+    assert "2 photos in 1 part," in out
     assert "broken.jpg" in err
     assert tags(tmp_path / "tags")["error"].null_count() == 1
     code, out, err = modiste("tag", photos[0], tmp_path / "broken.jpg", "-m", exported, "-o", tmp_path / "tags")
