@@ -29,7 +29,7 @@ from modiste.data.images import read_square
 from modiste.decisions.decision import Decision
 from modiste.exporting.export import write_model
 from modiste.exporting.quantize import Quantizer
-from modiste.inference.onnx import FORMAT, Exported
+from modiste.inference.onnx import FILE_FORMAT, Exported
 from modiste.labels import LabelSet
 from modiste.models.onnx import to_onnx
 from modiste.models.tagger import Network
@@ -45,7 +45,7 @@ def write_file(path: Path, network: str, size: int, int8: bool) -> None:
         graph = Quantizer(graph, real_photos(64, size), path.parent).quantized()
     labels = LabelSet.free("labels", [f"label-{k}" for k in range(LABELS)])
     facts = {
-        "format": FORMAT,
+        "format": FILE_FORMAT,
         "version": "0",
         "name": network,
         "precision": "int8" if int8 else "fp32",

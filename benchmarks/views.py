@@ -19,7 +19,7 @@ from ccp import make_table
 from modiste.cli.workflows import watch
 from modiste.config import DEFAULT_VIEWS
 from modiste.data.manifest import Manifest
-from modiste.experiments.compare import compare, create_comparison
+from modiste.experiments.compare import create_comparison, run_comparison
 from modiste.experiments.grid import Candidate, Grid
 from modiste.experiments.outcomes import inferred, number, ranged
 from modiste.experiments.ranking import Ranking
@@ -79,7 +79,7 @@ def run(folder: Path, make: object) -> Ranking:
         grid = Grid(recipe="ccp", seeds=SEEDS, set=(*COMMON, *settings), candidates=candidates).checked()
         _, recipe = next(grid.runs())
         create_comparison(at, grid, Manifest.read(table, recipe.data))
-    return compare(at, watch=watch)
+    return run_comparison(at, watch=watch)
 
 
 def rows(name: str, found: Ranking) -> list[str]:

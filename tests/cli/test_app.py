@@ -418,7 +418,6 @@ def test_every_command_works_in_a_folder_whose_name_looks_like_a_pattern(drawn, 
     monkeypatch.chdir(tmp_path)
     here = tmp_path / "photos[1]"
     shutil.copytree(drawn.parent, here)
-    pl.read_csv(drawn).head(100).write_csv(here / drawn.name)
 
     def done(*arguments):
         code, out, err = modiste(*arguments)
@@ -428,7 +427,7 @@ def test_every_command_works_in_a_folder_whose_name_looks_like_a_pattern(drawn, 
     done("check", here / drawn.name, "-o", here / "check", "--fix", here / "clean.parquet", "--min-side", 16)
     done("split", here / "clean.parquet", "-o", here / "split.jsonl")
     done("split", here / "split.jsonl", "-o", here / "split.tsv")
-    assert len(Manifest.read(here / "split.tsv")) == len(Manifest.read(here / "clean.parquet")) > 90
+    assert len(Manifest.read(here / "split.tsv")) == len(Manifest.read(here / "clean.parquet")) > 200
     head, _, rest = tiny.read_text().partition('[[stages]]\nname = "unlocked"')
     recipe = here / "head.toml"
     recipe.write_text(head.replace("epochs = 2", "epochs = 1") + rest[rest.index("[train]") :])

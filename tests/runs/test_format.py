@@ -9,7 +9,7 @@ import pytest
 import modiste as public
 from modiste.errors import RunError
 from modiste.experiments.ensemble import blend
-from modiste.runs.format import FORMAT, check_format, write_format
+from modiste.runs.format import FOLDER_FORMAT, check_format, write_format
 from modiste.runs.run import Run
 
 
@@ -20,7 +20,7 @@ def newer(folder):
 def test_a_folder_names_its_format_and_the_modiste_that_made_it(trained, tmp_path):
     facts = json.loads((trained / "format.json").read_text())
     assert facts == {"format": 1, "modiste": version("modiste")}
-    assert FORMAT == 1
+    assert FOLDER_FORMAT == 1
     write_format(tmp_path)
     check_format(tmp_path)
 

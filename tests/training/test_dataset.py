@@ -14,7 +14,7 @@ from modiste.config import Recipe
 from modiste.data.manifest import Manifest
 from modiste.storage import cache
 from modiste.training import dataset, pixel_cache
-from modiste.training.dataset import Showing, TrainingPhotos, ViewPlan, make_loader, read_square, reader_count
+from modiste.training.dataset import Showing, TrainingPhotos, ViewPlan, make_loader, read_training_photo, reader_count
 
 SHOWN = [[Showing(0, 3), Showing(1, 3)], [Showing(2, 0), Showing(0, 11)]]
 
@@ -84,7 +84,7 @@ def test_any_number_of_readers_gives_the_same_batches(kept):
 def test_the_smallest_crop_is_decoded_no_coarser_than_it_is_shown(smallest, tiny, tmp_path):
     Image.fromarray(np.zeros((600, 800, 3), np.uint8)).save(tmp_path / "a.jpg")
     recipe = Recipe.read(tiny).replace([f"augment.crop_scale=[{smallest}, 1.0]"])
-    photo = read_square(str(tmp_path / "a.jpg"), recipe, 64)
+    photo = read_training_photo(str(tmp_path / "a.jpg"), recipe, 64)
     height, width = photo.shape[:2]
     assert (height < 600) == (smallest > 0.1)  # at 1/2 or less where that is enough
     assert math.sqrt(smallest) * min(height, width) >= 64

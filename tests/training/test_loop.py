@@ -57,6 +57,7 @@ def test_two_stages_leave_a_whole_run_folder(trained):
     assert names == {
         "recipe.toml", "labels.json", "manifest.parquet", "manifest.labels.json", "decision.json",
         "environment.json", "model.safetensors", "history.csv", "curves.png", "train.lock",
+            "format.json",
     }  # fmt: skip
     history = losses(trained)
     assert history["stage"].to_list() == ["locked", "locked", "unlocked", "unlocked"]

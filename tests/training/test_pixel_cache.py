@@ -8,7 +8,7 @@ from modiste.config import Recipe
 from modiste.data.manifest import Manifest
 from modiste.storage import cache
 from modiste.training import pixel_cache
-from modiste.training.dataset import TrainingPhotos, read_square
+from modiste.training.dataset import TrainingPhotos, read_training_photo
 
 CROPS = "augment.crop_scale=[0.5, 1.0]"
 CHANGES = {  # what a recipe has besides, then what another has, and whether the second finds the first's photos
@@ -44,5 +44,5 @@ def test_kept_photos_are_those_that_the_recipe_reads(change, tiny, tmp_path):
         pixel_cache.keep(photos, keys, progress=lambda done, total: computed.append((done, total)))
         kept = pixel_cache.open_kept(photos, keys)
         for row, path in enumerate(photos.paths):
-            assert np.array_equal(kept[row], read_square(path, recipe, recipe.image.size))
+            assert np.array_equal(kept[row], read_training_photo(path, recipe, recipe.image.size))
     assert computed == [(2, 2)] if shared else [(2, 2)] * 2

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,8 +15,7 @@ from modiste.audit.page import write_check_page
 from modiste.audit.thumbnails import Thumbnails, make_thumbnails
 from modiste.data.manifest import Manifest
 from modiste.files import StrPath, write_text
-
-Progress = Callable[[str, int, int], None]  # what is being done, how far, of how much
+from modiste.progress import StepProgress
 
 
 class Looks(NamedTuple):
@@ -33,7 +31,7 @@ def check(
     *,
     min_side: int = MIN_SIDE,
     workers: int | None = None,
-    progress: Progress = lambda *_: None,
+    progress: StepProgress = lambda *_: None,
 ) -> Findings:
     """Find what is wrong with photos and labels: broken ones, copies, leaks between splits, contradictions.
 
@@ -59,7 +57,7 @@ def check(
 
 
 def look(
-    photos: Manifest, folder: StrPath | None, *, workers: int | None = None, progress: Progress = lambda *_: None
+    photos: Manifest, folder: StrPath | None, *, workers: int | None = None, progress: StepProgress = lambda *_: None
 ) -> Looks:
     """Decode photos once, and find those that look alike.
 

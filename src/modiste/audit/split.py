@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from modiste.audit.check import Progress, look
+from modiste.audit.check import look
 from modiste.config import DataConfig
 from modiste.data.groups import keep_together
 from modiste.data.manifest import Manifest
 from modiste.errors import UsageError
 from modiste.files import StrPath
+from modiste.progress import StepProgress
 
-_SHARES = DataConfig()  # where nothing is said
+_DEFAULTS = DataConfig()
 
 
 def split(
@@ -25,22 +26,22 @@ def split(
     near_duplicates: bool = True,
     checked: StrPath | None = None,
     workers: int | None = None,
-    progress: Progress = lambda *_: None,
+    progress: StepProgress = lambda *_: None,
 ) -> Manifest:
-    """Deal photos into train, val and test, or into folds, with equal shares of every label.
+    """Split photos into train, val and test, or into folds, stratified by label.
 
-    Photos of one group, and photos that look alike, are never torn apart; the column group says what was kept
-    together. Splits that the manifest names are made anew; with folds its test and unused photos stay what they are.
+    Photos of one group and near duplicates stay in one split; the column group names what was kept together. Splits
+    that the manifest names are replaced; with folds, its test and unused photos stay as they are.
 
     Args:
         manifest: the photos, or the file or folder that names them.
         val, test: shares of the photos; None takes 0.1.
-        folds: number this many folds instead.
+        folds: write this many fold numbers instead; test photos get none.
         seed: the same seed gives the same split.
-        stratify: columns whose values are to be spread evenly beside the labels.
-        near_duplicates: whether to look for photos that look alike.
-        checked: folder that `check` wrote, for what it kept of photos.
-        workers: threads that decode; None takes one a core.
+        stratify: further columns to stratify by.
+        near_duplicates: keep near duplicates in one split.
+        checked: folder that `check` wrote, to reuse its thumbnails.
+        workers: threads that decode; None takes one per core.
         progress: told what is being done and how far it is.
 
     Returns:
@@ -57,7 +58,21 @@ def split(
     if near_duplicates:
         looks = look(photos, checked, workers=workers, progress=progress)
         photos = keep_together(photos, looks.alike.any)
+    return deal(photos, val=val, test=test, folds=folds, seed=seed, stratify=stratify)
+
+
+def deal(
+    photos: Manifest,
+    *,
+    val: float | None = None,
+    test: float | None = None,
+    folds: int | None = None,
+    seed: int = 0,
+    stratify: Sequence[str] = (),
+) -> Manifest:
+    """Split photos whose column group says what has to stay together; arguments and errors as of `split`."""
     if folds is not None:
         return photos.with_folds(folds, seed, stratify)
-    shares = (_SHARES.val_fraction if val is None else val, _SHARES.test_fraction if test is None else test)
-    return photos.without("split").with_split(*shares, seed, stratify)
+    val = _DEFAULTS.val_fraction if val is None else val
+    test = _DEFAULTS.test_fraction if test is None else test
+    return photos.without("split").with_split(val, test, seed, stratify)

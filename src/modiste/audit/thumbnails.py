@@ -20,6 +20,7 @@ from PIL import Image
 
 from modiste.data import images
 from modiste.errors import PhotoError, StorageError
+from modiste.progress import Progress
 
 SIDE = 32  # pixels a side of a thumbnail
 THUMBNAILS_FILE = "fingerprints.sqlite"  # as report folders have called it from the first format on
@@ -33,7 +34,6 @@ _TABLE = (
 _INSERT = "INSERT OR REPLACE INTO photos VALUES (?, ?, ?, ?, ?, ?, ?, NULL)"
 _UPDATE = "UPDATE photos SET pixels = ? WHERE path = ?"
 
-Progress = Callable[[int, int], None]
 _T = TypeVar("_T")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,9 +26,8 @@ from modiste.cli.output import counted, name_failures, print_json
 from modiste.errors import PhotoError
 
 if TYPE_CHECKING:
+    from modiste.audit.check import Looks
     from modiste.audit.findings import Findings
-    from modiste.audit.near_duplicates import NearDuplicates
-    from modiste.audit.thumbnails import Thumbnails
     from modiste.data.manifest import Manifest
 
 
@@ -92,8 +90,8 @@ def check(
     )
     cleaned = None if fix is None else new_table(fix, manifest, overwrite=overwrite)
     photos = Manifest.read(manifest, config, strict=False)
-    folder = output or _report_folder(manifest)
-    findings = audit(photos, *_look(photos, folder, workers), min_side=min_side or MIN_SIDE)
+    folder = output or report_folder(manifest)
+    findings = audit(photos, *look_at(photos, folder, workers), min_side=min_side or MIN_SIDE)
     _answer(photos, findings, folder, cleaned, as_json=as_json)
 
 
@@ -124,22 +122,18 @@ def _answer(photos: Manifest, findings: Findings, folder: Path, cleaned: Path | 
     _name_broken(photos, findings)
 
 
-def _report_folder(manifest: Path) -> Path:
+def report_folder(manifest: Path) -> Path:
+    """Where a manifest's report goes unless another folder is named: beside the caller."""
     return Path(f"{manifest.absolute().stem}-check")
 
 
-def _look(photos: Manifest, folder: Path, workers: int | None) -> tuple[Thumbnails, NearDuplicates]:
-    """Fingerprint the photos and find those that look alike, shown in the terminal."""
-    from modiste.audit.near_duplicates import find_near_duplicates
-    from modiste.audit.thumbnails import make_thumbnails
-    from modiste.cli.progress import counting
+def look_at(photos: Manifest, folder: Path, workers: int | None) -> Looks:
+    """Make thumbnails and find near duplicates, shown in the terminal."""
+    from modiste.audit.check import look
+    from modiste.cli.progress import doing
 
-    paths = [photos.photo(k) if path else None for k, path in enumerate(photos.frame["path"])]
-    threads = workers or os.cpu_count() or 1
-    with counting("reading photos") as progress:
-        prints = make_thumbnails(paths, folder, workers=threads, progress=progress)
-    with counting("comparing") as progress:
-        return prints, find_near_duplicates(prints, paths, folder, workers=threads, progress=progress)
+    with doing() as progress:
+        return look(photos, folder, workers=workers, progress=progress)
 
 
 def _print_findings(photos: Manifest, findings: Findings) -> None:

@@ -66,16 +66,13 @@ def compare(
 ) -> None:
     """Train backbones and optimisers with several seeds, and rank them with confidence intervals.
 
-    Features of frozen layers are computed once and shared by all seeds, optimisers and stages. Prints the paper's
-    table with means, standard deviations and intervals, names a winner only where the difference exceeds chance over
-    photos and seeds, and copies the best run to DIR/best. The best run is chosen on validation photos and scored on
-    test photos. A killed comparison is resumed with `--resume DIR`.
+    Features of frozen layers are computed once and shared. Prints the paper's table with means, standard deviations
+    and intervals, names a winner only where the difference exceeds chance over photos and seeds, and copies the best
+    run, chosen on validation photos, to DIR/best. A killed comparison is resumed with `--resume DIR`.
 
     Examples:
 
         modiste compare photos.csv -o runs/table --backbones inception_v4,legacy_xception --optimizers adam,sgd
-
-        modiste compare photos.csv -o runs/mine --grid candidates.toml
 
         modiste compare --resume runs/table
     """
@@ -89,8 +86,8 @@ def compare(
         group_column=group_column,
         root=root,
     )
-    off = "off" if no_cache else None
-    changes = assignments({"model.weights": weights, "train.cache": off}) + data + (assign or [])
+    cache = "off" if no_cache else None
+    changes = [*assignments({"model.weights": weights, "train.cache": cache}), *data, *(assign or [])]
     product = _Product(recipe, backbones, optimizers, seeds)
     if resume is not None and any([grid, output, *product, *changes]):
         raise UsageError.expected("--resume DIR alone", "settings beside it", "a new comparison with -o")
@@ -138,7 +135,7 @@ def _show(folder: Path, accelerator: str, *, as_json: bool) -> None:
     from modiste.cli.progress import console
     from modiste.cli.tables import print_ranking
     from modiste.cli.workflows import watch
-    from modiste.experiments.compare import compare as run
+    from modiste.experiments.compare import run_comparison as run
 
     found = run(folder, accelerator=accelerator, watch=watch)
     if as_json:

@@ -26,7 +26,7 @@ from modiste.errors import UsageError
 
 if TYPE_CHECKING:
     from modiste.data.manifest import Manifest
-from modiste.cli.check import Workers, _look, _report_folder
+from modiste.cli.check import Workers, look_at, report_folder
 
 Stratify = Annotated[list[str] | None, typer.Option(help="Further column to stratify by; may be repeated.")]
 
@@ -75,12 +75,11 @@ def split(
 
     Examples:
 
-        modiste split photos.csv -o split.csv
-
         modiste split photos.csv -o split.csv --val 0.1 --test 0.2 --group-column product
 
         modiste split photos.csv -o folds.csv --folds 5 --stratify season
     """
+    from modiste.audit.split import deal
     from modiste.data.manifest import Manifest
 
     if folds is not None and (val is not None or test is not None):
@@ -96,14 +95,10 @@ def split(
     )
     new_table(output, manifest, overwrite=overwrite)
     photos = Manifest.read(manifest, config).without("fold")
-    found = _together(photos, checked or _report_folder(manifest), workers) if near_duplicates else (photos, 0)
-    photos, together = found
-    if folds is not None:
-        dealt = photos.with_folds(folds, seed, stratify or ())
-    else:
-        val = config.val_fraction if val is None else val
-        test = config.test_fraction if test is None else test
-        dealt = photos.without("split").with_split(val, test, seed, stratify or ())
+    together = 0
+    if near_duplicates:
+        photos, together = _together(photos, checked or report_folder(manifest), workers)
+    dealt = deal(photos, val=val, test=test, folds=folds, seed=seed, stratify=stratify or ())
     dealt.write(output)
     _print_evenness(output, dealt.without("split") if folds else dealt, together, seed, as_json=as_json)
 
@@ -113,8 +108,8 @@ def _together(photos: Manifest, folder: Path, workers: int | None) -> tuple[Mani
     from modiste.cli.progress import console
     from modiste.data.groups import keep_together
 
-    prints, alike = _look(photos, folder, workers)
-    if not prints.there.any():
+    thumbnails, alike = look_at(photos, folder, workers)
+    if not thumbnails.there.any():
         console.print("no photo is there, so near duplicates were not looked for")
     several = alike.any != range(len(photos))  # a cluster is numbered by its first photo
     return keep_together(photos, alike.any), len(set(alike.any[several].tolist()))

@@ -83,17 +83,9 @@ def train(
 
         modiste train --resume runs/paper
     """
-    data = data_assignments(
-        labels,
-        label_set=label_set,
-        delimiter=delimiter,
-        image_column=image_column,
-        split_column=split_column,
-        group_column=group_column,
-        fold_column=fold_column,
-        fold=fold,
-        root=root,
-    )
+    columns = {"image_column": image_column, "split_column": split_column, "group_column": group_column}
+    in_fold = {"fold_column": fold_column, "fold": fold}
+    data = data_assignments(labels, label_set=label_set, delimiter=delimiter, root=root, **columns, **in_fold)
     off = "off" if no_cache else None
     settings = {"model.backbone": backbone, "model.weights": weights, "seed": seed, "train.cache": off}
     changes = assignments(settings) + data + (assign or [])

@@ -72,9 +72,7 @@ _TURNS = {  # EXIF 2.3, tag 0x0112: what brings the stored pixels upright
 _ON_ITS_SIDE = frozenset(_TURNS[k] for k in (5, 6, 7, 8))
 _FROM_RIGHT = frozenset(_TURNS[k] for k in (2, 3, 6, 7))  # those after which the stored left or top lies right
 _FROM_BELOW = frozenset(_TURNS[k] for k in (3, 4, 7, 8))
-_FINER = (
-    2  # times the pixels that a square shows: what a reduced JPEG keeps at least; measured in docs/reference/images.md
-)
+_FINER = 2  # times the pixels that a square shows, which a reduced JPEG keeps at least (docs/reference/images.md)
 _QUIET = ("ignore", None, Warning, re.compile(r"PIL\."), 0)  # as warnings.filterwarnings writes it
 
 

@@ -11,7 +11,8 @@ from modiste.data.manifest import Manifest
 from modiste.errors import PhotoError
 from modiste.models.split import NetworkSplitter, Unlocked
 from modiste.models.tagger import Tagger, groups_unlocked
-from modiste.runs.predictions import Predictions, Progress, predict
+from modiste.progress import Progress
+from modiste.runs.predictions import Predictions, predict
 from modiste.runs.run import Run
 from modiste.storage import cache
 from modiste.training.dataset import reader_count
@@ -23,7 +24,7 @@ _log = logging.getLogger("modiste")
 _BATCH = 64  # photos whose features go through the unlocked part together
 
 
-def predict_kept(run: Run, part: Manifest, progress: Progress = None) -> Predictions:
+def predict_kept(run: Run, part: Manifest, progress: Progress | None = None) -> Predictions:
     """What the network says of a part of its own photos, with its own views.
 
     Runs of a comparison that lock the same layers share the features of their test photos too. Where nothing was

@@ -21,10 +21,11 @@ from modiste.metrics.bootstrap import Interval, comparisons, intervals, replicat
 from modiste.metrics.scores import Scores, score
 from modiste.metrics.weighted import flat_scores
 from modiste.prediction import Decided
+from modiste.progress import Progress
 from modiste.runs.blend_run import BlendRun
 from modiste.runs.evaluations import Origin, add_evaluation, evaluation_name, read_evaluations
 from modiste.runs.load import open_run
-from modiste.runs.predictions import Predictions, Progress, photos_key, predict, seen_views, write
+from modiste.runs.predictions import Predictions, photos_key, predict, seen_views, write
 from modiste.runs.run import Run
 
 
@@ -104,7 +105,7 @@ def evaluate(
     manifest: Manifest | None = None,
     views: Views | None = None,
     thresholds: str | None = None,
-    progress: Progress = None,
+    progress: Progress | None = None,
 ) -> Evaluation:
     """Score a model on one of its splits, and write `predictions-<split>.parquet` and `metrics.json`.
 

@@ -25,9 +25,10 @@ from modiste.inference.predictor import Views
 from modiste.metrics.scores import Scores, measure_prevalence, score
 from modiste.metrics.weighted import flat_scores
 from modiste.prediction import Decided
+from modiste.progress import Progress
 from modiste.runs.blend_run import BlendRun
 from modiste.runs.load import open_run, predictor
-from modiste.runs.predictions import Predictions, Progress, photos_key, predicted
+from modiste.runs.predictions import Predictions, photos_key, predicted
 from modiste.runs.run import Run
 
 _MEMORISED = ("The network was trained on these photos, so expect lower scores on others.",)
@@ -63,7 +64,7 @@ def tune(
     split: str = "val",
     views: Views | None = None,
     catalogue: Sequence[PhotoLike] = (),
-    progress: Progress = None,
+    progress: Progress | None = None,
 ) -> Tuned:
     """Calibrate a model and tune its thresholds on a split; write `decision.json`.
 

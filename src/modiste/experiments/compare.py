@@ -97,7 +97,7 @@ def _check_tunable(recipe: Recipe, part: Manifest) -> None:
         raise UsageError.expected(want, got, fix) from error
 
 
-def compare(folder: Path, *, accelerator: str = "auto", watch: Watch = lambda _: Monitor()) -> Ranking:
+def run_comparison(folder: Path, *, accelerator: str = "auto", watch: Watch = lambda _: Monitor()) -> Ranking:
     """Train and score what is missing of a comparison, and write its table, page and best run.
 
     Args:

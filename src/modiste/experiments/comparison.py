@@ -8,8 +8,7 @@ from pathlib import Path
 from modiste.config import DEFAULT_RECIPE
 from modiste.data.manifest import Manifest
 from modiste.errors import RunError
-from modiste.experiments.compare import GRID_FILE, Watch, create_comparison
-from modiste.experiments.compare import compare as run_comparison
+from modiste.experiments.compare import GRID_FILE, Watch, create_comparison, run_comparison
 from modiste.experiments.grid import Grid
 from modiste.experiments.ranking import Ranking
 from modiste.files import StrPath
@@ -29,9 +28,9 @@ def compare(
     accelerator: str = "auto",
     watch: Watch = lambda _: Monitor(),
 ) -> Ranking:
-    """Train backbones and optimisers with several seeds, and say which is best and how sure that is.
+    """Train backbones and optimisers with several seeds, and rank them with confidence intervals.
 
-    Called again with the same candidates, it resumes a comparison that was killed, with the photos that began it.
+    Called again with the same candidates, it resumes a killed comparison, with the photos that it was started with.
 
     Args:
         manifest: the photos, or the file or folder that names them.

@@ -15,8 +15,9 @@ from modiste.decisions.fit_blend import BlendChoice, choose
 from modiste.errors import UsageError
 from modiste.evaluation.tune import Tuned, settings, tune
 from modiste.files import StrPath, new_folder, refuse_existing
+from modiste.progress import Progress
 from modiste.runs.blend_run import BlendRun
-from modiste.runs.predictions import Predictions, Progress, photos_key, predicted, write
+from modiste.runs.predictions import Predictions, photos_key, predicted, write
 from modiste.runs.run import Run
 
 
@@ -35,7 +36,7 @@ def blend(
     split: str = "val",
     policy: str | None = None,
     calibration: str | None = None,
-    progress: Progress = None,
+    progress: Progress | None = None,
 ) -> Blended:
     """Make one model of several runs that were trained with the same split, and tune it.
 

@@ -57,7 +57,7 @@ class Mean:
     interval: Interval = NOWHERE
 
 
-def check(outcomes: Sequence[Outcome], level: float) -> None:
+def check_outcomes(outcomes: Sequence[Outcome], level: float) -> None:
     """Refuse runs that can't be compared.
 
     Raises:

@@ -15,7 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from modiste.experiments.outcomes import NOWHERE, SCORES, Mean, Outcome, check, inferred, mean, number, ranged, spread
+from modiste.experiments.outcomes import (
+    NOWHERE,
+    SCORES,
+    Mean,
+    Outcome,
+    check_outcomes,
+    inferred,
+    mean,
+    number,
+    ranged,
+    spread,
+)
 from modiste.metrics.bootstrap import Interval
 
 if TYPE_CHECKING:
@@ -201,7 +212,7 @@ def rank_candidates(outcomes: Sequence[Outcome], level: float = 0.95) -> Ranking
         UsageError: there is no run, a run comes twice, lacks a score or has another number of replicates, or a
             candidate has two backbones or optimisers.
     """
-    check(outcomes, level)
+    check_outcomes(outcomes, level)
     runs: dict[str, list[Outcome]] = {}
     for one in outcomes:
         runs.setdefault(one.candidate, []).append(one)

@@ -24,16 +24,15 @@ from modiste.exporting.card import model_card
 from modiste.exporting.int8 import Rounded, cost_meters, int8_card, quantize_to_int8, read_squares
 from modiste.exporting.quantize import Quantizer
 from modiste.files import StrPath, replacing
-from modiste.inference.onnx import FORMAT, KEY, SEAL, UNSEALED, Exported, seal
+from modiste.inference.onnx import FILE_FORMAT, KEY, SEAL, UNSEALED, Exported, seal
 from modiste.inference.predictor import BasePredictor, Ensemble, Predictor, Views, check_views
 from modiste.models.onnx import to_onnx
 from modiste.models.tagger import Network, Tagger
+from modiste.progress import StepProgress
 from modiste.runs.blend_run import BlendRun
 from modiste.runs.evaluations import model_scores
 from modiste.runs.load import open_run, predictor
 from modiste.runs.run import Run
-
-Progress = Callable[[str, int, int], None]
 
 TOLERANCE = 1e-4  # of a probability: what float32 loses where sums are taken in another order
 CHECKED = 64  # photos that are compared, of those at hand
@@ -93,7 +92,7 @@ def export(
     photos: Sequence[StrPath] | None = None,
     int8: Int8 | None = None,
     overwrite: bool = False,
-    progress: Progress = lambda *_: None,
+    progress: StepProgress = lambda *_: None,
 ) -> Written:
     """Write a run or blend folder's model as one ONNX file.
 
@@ -149,7 +148,7 @@ def _reopened(path: Path, graph: Any, facts: dict[str, Any]) -> Exported:
 
 
 def _round(
-    opened: Opened, graph: Any, tags: Predictor, facts: dict[str, Any], *, int8: Int8, progress: Progress
+    opened: Opened, graph: Any, tags: Predictor, facts: dict[str, Any], *, int8: Int8, progress: StepProgress
 ) -> Rounded:
     squares = read_squares(list(map(Path, int8.photos)), opened.image)
     with TemporaryDirectory(prefix="modiste-") as name:
@@ -262,7 +261,7 @@ def describe(run: Run | BlendRun, tagger: BasePredictor, words: str = "") -> dic
         words=words,
     )
     return {
-        "format": FORMAT,
+        "format": FILE_FORMAT,
         "version": metadata.version("modiste"),
         "name": run.name,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),

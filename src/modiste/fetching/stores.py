@@ -26,7 +26,7 @@ _SUFFIXES = {"JPEG": "jpg", "PNG": "png", "WebP": "webp", "AVIF": "avif", "GIF":
 
 
 @dataclass(frozen=True, slots=True)
-class Photo:
+class FetchedPhoto:
     """A photo that has been decoded once: the bytes to keep, their kind's suffix, and its sides in pixels."""
 
     data: bytes
@@ -43,7 +43,7 @@ class Photo:
 class PhotoStore(Protocol):
     """Takes photos, from several threads."""
 
-    def put(self, outcome: FetchRecord, photo: Photo) -> None:
+    def put(self, outcome: FetchRecord, photo: FetchedPhoto) -> None:
         """Keep a photo."""
 
     def close(self) -> None:
@@ -53,7 +53,7 @@ class PhotoStore(Protocol):
         """Each outcome whose photo lies safe by now, with its place; each is given once."""
 
 
-def examine(data: bytes, name: str, size: int | None) -> Photo:
+def examine(data: bytes, name: str, size: int | None) -> FetchedPhoto:
     """Decode a photo, and shrink it where `size` is given and its shorter side is longer.
 
     Raises:
@@ -63,7 +63,7 @@ def examine(data: bytes, name: str, size: int | None) -> Photo:
         header = images.verify(data, name=name)
     else:
         data, header = images.shrink(data, size, name=name)
-    return Photo(data, _SUFFIXES[header.kind], header.width, header.height)
+    return FetchedPhoto(data, _SUFFIXES[header.kind], header.width, header.height)
 
 
 class _Placed:
@@ -89,7 +89,7 @@ class Files(_Placed):
         make_folder(folder / "photos")
         remove_unfinished(folder / "photos")
 
-    def put(self, outcome: FetchRecord, photo: Photo) -> None:
+    def put(self, outcome: FetchRecord, photo: FetchedPhoto) -> None:
         """Write the photo under another name, then rename it."""
         place = f"photos/{outcome.name}.{photo.suffix}"
         final = self._folder / place
@@ -125,9 +125,9 @@ class Shards(_Placed):
         self._folder, self._size = folder, size
         self._number = 1 + int(re.sub(r"\D", "", last)) if last else 0
         self._write, self._suffix = _WRITERS[kind]
-        self._open: list[tuple[FetchRecord, Photo]] = []
+        self._open: list[tuple[FetchRecord, FetchedPhoto]] = []
 
-    def put(self, outcome: FetchRecord, photo: Photo) -> None:
+    def put(self, outcome: FetchRecord, photo: FetchedPhoto) -> None:
         """Add the photo, and write the file once it is full."""
         with self._lock:
             self._open.append((outcome, photo))
@@ -148,7 +148,7 @@ class Shards(_Placed):
         self._number, self._open = self._number + 1, []
 
 
-def _write_webdataset(path: Path, photos: list[tuple[FetchRecord, Photo]]) -> None:
+def _write_webdataset(path: Path, photos: list[tuple[FetchRecord, FetchedPhoto]]) -> None:
     """A tar file with <name>.<suffix> and <name>.json for each photo, as WebDataset reads it."""
     with tarfile.open(path, "w") as tar:
         for outcome, photo in photos:
@@ -159,7 +159,7 @@ def _write_webdataset(path: Path, photos: list[tuple[FetchRecord, Photo]]) -> No
                 tar.addfile(entry, io.BytesIO(content))
 
 
-def _write_parquet(path: Path, photos: list[tuple[FetchRecord, Photo]]) -> None:
+def _write_parquet(path: Path, photos: list[tuple[FetchRecord, FetchedPhoto]]) -> None:
     """A row a photo: name, url, suffix, image (the file's bytes), sha256, width, height, bytes."""
     rows = [
         {"name": outcome.name, "url": outcome.url, "suffix": photo.suffix, "image": photo.data, **_facts(outcome)}
@@ -173,7 +173,7 @@ def _facts(outcome: FetchRecord) -> dict[str, Any]:
     return {key: getattr(outcome, key) for key in ("sha256", "width", "height", "bytes")}
 
 
-_WRITERS: dict[str, tuple[Callable[[Path, list[tuple[FetchRecord, Photo]]], None], str]] = {
+_WRITERS: dict[str, tuple[Callable[[Path, list[tuple[FetchRecord, FetchedPhoto]]], None], str]] = {
     "webdataset": (_write_webdataset, "tar"),
     "parquet": (_write_parquet, "parquet"),
 }

@@ -26,7 +26,7 @@ from modiste.inference.predictor import PHOTOS_A_CORE, Predictor, Views, usable_
 from modiste.labels import LabelSet
 from modiste.prediction import MapCells, NetworkOutput
 
-FORMAT = 1  # of the metadata; a higher one is of a newer modiste
+FILE_FORMAT = 1  # of the metadata; a higher one is of a newer modiste
 KEY, SEAL = "modiste", "modiste.seal"
 UNSEALED = b"sha256:" + b"0" * 64
 
@@ -76,10 +76,10 @@ class Exported:
             raise RunError.expected(f"{path} to run on this ONNX Runtime", got, fix) from error
         try:
             facts = json.loads(engine.session.get_modelmeta().custom_metadata_map[KEY])
-            if facts["format"] > FORMAT:
+            if facts["format"] > FILE_FORMAT:
                 got = f"format {facts['format']}, of modiste {facts['version']}"
                 fix = f"modiste {facts['version']}; this is {metadata.version('modiste')}"
-                raise RunError.expected(f"{path} to be of format {FORMAT}", got, fix)
+                raise RunError.expected(f"{path} to be of format {FILE_FORMAT}", got, fix)
             label_set = LabelSet.from_dict(facts["labels"], str(path))
             decision = Decision.from_dict(facts["decision"], label_set, str(path))
             image = ImageConfig(**facts["image"])

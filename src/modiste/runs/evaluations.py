@@ -24,7 +24,7 @@ from modiste.runs.predictions import photos_key
 from modiste.runs.run import Run
 
 METRICS_FILE = "metrics.json"
-FORMAT = 2  # format 1 had one document a split, without saying what was scored
+METRICS_FORMAT = 2  # format 1 had one document a split, without saying what was scored
 
 
 @dataclass(frozen=True)
@@ -120,13 +120,13 @@ def read_evaluations(folder: Path) -> list[SavedEvaluation]:
     try:
         content = dict(json.loads(path.read_text(encoding="utf-8")))
         version = content.get("format", 1)
-        if version == FORMAT:
+        if version == METRICS_FORMAT:
             return [SavedEvaluation.of(document) for document in content["evaluations"]]
         if version == 1:
             return [_of_unknown_origin(split, document) for split, document in content.items()]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise RunError.expected(f"{path} to hold evaluations as JSON", f"'{error}'", "removing it") from error
-    raise RunError.expected(f"{path} to be of format {FORMAT}", version, "a newer modiste, or removing it")
+    raise RunError.expected(f"{path} to be of format {METRICS_FORMAT}", version, "a newer modiste, or removing it")
 
 
 def _of_unknown_origin(split: str, document: Mapping[str, Any]) -> SavedEvaluation:
@@ -143,7 +143,7 @@ def add_evaluation(folder: Path, document: Mapping[str, Any]) -> None:
     """
     new = SavedEvaluation.of(document)
     kept = [one for one in read_evaluations(folder) if not _replaces(new, one)]
-    content = {"format": FORMAT, "evaluations": [one.document for one in (*kept, new)]}
+    content = {"format": METRICS_FORMAT, "evaluations": [one.document for one in (*kept, new)]}
     write_text(folder / METRICS_FILE, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
 
 

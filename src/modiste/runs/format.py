@@ -9,7 +9,7 @@ from pathlib import Path
 from modiste.errors import RunError
 from modiste.files import write_text
 
-FORMAT = 1  # raised when a folder is written that an older modiste would misread
+FOLDER_FORMAT = 1  # raised when a folder is written that an older modiste would misread
 FORMAT_FILE = "format.json"
 
 
@@ -19,7 +19,7 @@ def write_format(folder: Path) -> None:
     Raises:
         StorageError: it can't be written.
     """
-    facts = {"format": FORMAT, "modiste": metadata.version("modiste")}
+    facts = {"format": FOLDER_FORMAT, "modiste": metadata.version("modiste")}
     write_text(folder / FORMAT_FILE, json.dumps(facts) + "\n")
 
 
@@ -37,6 +37,6 @@ def check_format(folder: Path) -> None:
         return
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise RunError.expected(f"{path} to name a format", f"'{error}'", "the file as it was written") from error
-    if found > FORMAT:
+    if found > FOLDER_FORMAT:
         got, own = f"format {found}, of modiste {version}", metadata.version("modiste")
-        raise RunError.expected(f"{folder} to be of format {FORMAT}", got, f"modiste {version}; this is {own}")
+        raise RunError.expected(f"{folder} to be of format {FOLDER_FORMAT}", got, f"modiste {version}; this is {own}")

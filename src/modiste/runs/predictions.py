@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -18,11 +17,10 @@ from modiste.decisions.fit_blend import cross_fit_blend
 from modiste.errors import RunError
 from modiste.files import replacing
 from modiste.inference.predictor import Views
+from modiste.progress import Progress
 from modiste.runs.blend_run import BlendRun
 from modiste.runs.load import predictor
 from modiste.runs.run import Run
-
-Progress = Callable[[int, int], None] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +51,9 @@ class Predictions:
         return list(map(str, self.part.photos()))
 
 
-def predict(run: Run | BlendRun, part: Manifest, views: Views | None = None, progress: Progress = None) -> Predictions:
+def predict(
+    run: Run | BlendRun, part: Manifest, views: Views | None = None, progress: Progress | None = None
+) -> Predictions:
     """Ask the network of every photo, or those of a blend in turn.
 
     Of the photos that a blend was fitted on, it says what it would say had it been fitted on the other folds.
@@ -101,7 +101,9 @@ def photos_key(part: Manifest) -> str:
     return hashlib.sha256(photos.encode() + part.targets.tobytes()).hexdigest()
 
 
-def predicted(run: Run | BlendRun, split: str, views: Views | None = None, progress: Progress = None) -> Predictions:
+def predicted(
+    run: Run | BlendRun, split: str, views: Views | None = None, progress: Progress | None = None
+) -> Predictions:
     """What the network says of the run's own photos of a split: as kept by the last evaluation, or asked anew.
 
     Raises:

@@ -131,11 +131,11 @@ class TrainingPhotos(Dataset):
         return self._drawn(row, self.views.rng(view, row))
 
     def _drawn(self, row: int, rng: np.random.Generator) -> np.ndarray:
-        photo = read_square(self.paths[row], self.recipe, self.size) if self.kept is None else self.kept[row]
+        photo = read_training_photo(self.paths[row], self.recipe, self.size) if self.kept is None else self.kept[row]
         return augment(photo, self.size, self.recipe.image.mode, self.recipe.augment, rng)
 
 
-def read_square(path: str, recipe: Recipe, size: int) -> np.ndarray:
+def read_training_photo(path: str, recipe: Recipe, size: int) -> np.ndarray:
     """A photo as augmentation takes it: (height, width, 3) uint8, already of the final size where no crop is drawn.
 
     Raises:

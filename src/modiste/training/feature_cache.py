@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +25,7 @@ from torch import Tensor, fx
 from modiste.errors import TrainingError
 from modiste.models.split import Locked, NetworkSplitter
 from modiste.models.tagger import Unlock
+from modiste.progress import Progress
 from modiste.storage import cache
 from modiste.storage.arrays import Arrays, Share, missing, open_arrays, writing
 from modiste.training.feature_engine import ComputeFeatures, make_engine
@@ -33,8 +34,6 @@ from modiste.training.fixed_views import FixedViews
 FLOAT16 = np.dtype(np.float16)
 
 _VERSIONS = ("torch", "timm", "pillow", "numpy")
-
-Progress = Callable[[int, int], None] | None
 
 
 @dataclass(frozen=True)
@@ -136,7 +135,7 @@ def compute(
     *,
     workers: int = 1,
     share: Share = Share(),  # noqa: B008  frozen
-    progress: Progress = None,
+    progress: Progress | None = None,
 ) -> None:
     """Compute and keep what is missing.
 

@@ -17,7 +17,7 @@ import numpy as np
 from modiste.config import Recipe
 from modiste.storage import cache
 from modiste.storage.arrays import Arrays, Share, missing, open_arrays, writing
-from modiste.training.dataset import TrainingPhotos, read_square
+from modiste.training.dataset import TrainingPhotos, read_training_photo
 
 _UINT8 = np.dtype(np.uint8)
 _NAME = "photos"
@@ -35,7 +35,7 @@ def fits(photos: TrainingPhotos, keys: np.ndarray) -> bool:
     cache.touch(folder)  # else it might go to make room for what it lacks
     rows = missing(folder, _NAME, _UINT8, keys)
     sample = rows[:: max(1, len(rows) // _SAMPLE)]
-    each = [read_square(photos.paths[row], photos.recipe, photos.size).nbytes for row in sample]
+    each = [read_training_photo(photos.paths[row], photos.recipe, photos.size).nbytes for row in sample]
     return cache.make_room(math.ceil(len(rows) * float(np.mean(each)) if each else 0))
 
 
@@ -67,7 +67,7 @@ def keep(
             some = rows[start : start + _READERS**2]
             for row, photo in zip(
                 some,
-                pool.map(lambda row: read_square(photos.paths[row], photos.recipe, photos.size), some),
+                pool.map(lambda row: read_training_photo(photos.paths[row], photos.recipe, photos.size), some),
                 strict=True,
             ):
                 file.add(int(keys[row]), photo)
