@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from modiste.config import DEFAULT_RECIPE
 from modiste.data.manifest import Manifest
 from modiste.errors import RunError
 from modiste.experiments.compare import GRID_FILE, Watch, create_comparison, run_comparison
@@ -18,7 +19,7 @@ def compare(
     manifest: Manifest | StrPath,
     folder: StrPath,
     *,
-    recipe: StrPath = "quick",
+    recipe: StrPath = DEFAULT_RECIPE,
     backbones: Sequence[str] = (),
     optimizers: Sequence[str] = (),
     seeds: int = 3,
