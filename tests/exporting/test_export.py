@@ -182,8 +182,8 @@ def test_a_file_that_disagrees_is_not_kept(error, kept, tuned, *, trained, tmp_p
     def tampered(self, views=None):
         honest = opened(self, views)
 
-        def forward(photos):
-            output = honest.forward(photos)
+        def forward(photos, **wanted):
+            output = honest.forward(photos, **wanted)
             probs = output.probs.copy()
             probs[0, 3] += error if probs[0, 3] < 0.5 else -error
             return output._replace(probs=probs)
