@@ -1,6 +1,7 @@
 """Every path of the public API may be a str, a Path, or anything else with a path in it."""
 
 import os
+import shutil
 from pathlib import Path
 
 import polars as pl
@@ -39,7 +40,8 @@ def test_models(named, trained, photos, tmp_path):
     assert package.resume(named(trained)).folder == Path(trained)
 
 
-def test_scores_and_decisions(named, trained):
+def test_scores_and_decisions(named, trained, tmp_path):
+    trained = shutil.copytree(trained, tmp_path / "run")  # what is written stays out of other tests
     assert package.evaluate(named(trained), "val").split == "val"
     assert package.tune(named(trained), policy="fixed:0.5").decision.policy.kind == "fixed"
     run = Run.read(trained)
