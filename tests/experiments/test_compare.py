@@ -52,7 +52,7 @@ def one_epoch(tiny, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def settings(drawn, one_epoch):
-    return ["run_comparison", drawn, "--recipe", one_epoch, "--optimizers", "adam,sgd", "--seeds", 2]
+    return ["compare", drawn, "--recipe", one_epoch, "--optimizers", "adam,sgd", "--seeds", 2]
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +148,7 @@ def test_the_best_run_tags(compared, photos):
 def test_a_finished_comparison_trains_nothing_and_says_the_same(compared, modiste):
     names = ("runs/*/model.safetensors", "runs/*/history.csv", "runs/*/outcome.json", "best/*")
     before, text = written(compared, *names), (compared / "comparison.json").read_text()
-    code, out, _ = modiste("run_comparison", "--resume", compared, "--json")
+    code, out, _ = modiste("compare", "--resume", compared, "--json")
     assert code == 0
     assert written(compared, *names) == before
     assert (compared / "comparison.json").read_text() == text
@@ -184,7 +184,7 @@ def test_killed_at_any_file_and_resumed_ends_with_the_same_table(
         with pytest.raises(Killed):
             command(*arguments)
         monkeypatch.undo()
-        arguments = ["run_comparison", "--resume", folder]
+        arguments = ["compare", "--resume", folder]
     assert command(*arguments) == 0
     assert table(folder) == table(compared), moments
     assert not list(folder.rglob(".*"))
@@ -206,7 +206,7 @@ def test_killed_hard_twice_and_resumed_ends_with_the_same_table(compared, settin
             time.sleep(wait)
             os.killpg(process.pid, signal.SIGKILL)
         err = process.communicate(timeout=120)[1]
-        arguments = [sys.executable, "-m", "modiste", "run_comparison", "--resume", str(folder)]
+        arguments = [sys.executable, "-m", "modiste", "compare", "--resume", str(folder)]
     assert process.returncode == 0, err
     assert table(folder) == table(compared), waits
 
@@ -255,25 +255,25 @@ def test_a_wrong_grid_is_refused(text, refused, drawn, one_epoch, tmp_path):
         base, "[[candidates]]\nname = 'a'\n", text,
     ]  # fmt: skip
     grid.write_text("".join(parts))
-    assert BAD_GRIDS[text] in refused("run_comparison", drawn, "-o", tmp_path / "new", "--grid", grid)
+    assert BAD_GRIDS[text] in refused("compare", drawn, "-o", tmp_path / "new", "--grid", grid)
     assert not (tmp_path / "new").exists()
 
 
 def test_wrong_use_is_refused_and_leaves_nothing(refused, compared, settings, *, drawn, one_epoch, tmp_path):
     new, grid = tmp_path / "new", tmp_path / "grid.toml"
     grid.write_text(f'recipe = "{one_epoch}"\n[[candidates]]\nname = "a"\n')
-    train = ("run_comparison", drawn, "-o", new, "--recipe", one_epoch)
+    train = ("compare", drawn, "-o", new, "--recipe", one_epoch)
     assert "'rmsprop'" in refused(*train, "--optimizers", "adam,rmsprop")
     assert "twice" in refused(*train, "--optimizers", "adam,adam")
     assert "twice" in refused(*train, "--backbones", "resnet18,test_byobnet,resnet18")
-    assert "--grid alone" in refused("run_comparison", drawn, "-o", new, "--grid", grid, "--backbones", "resnet18")
+    assert "--grid alone" in refused("compare", drawn, "-o", new, "--grid", grid, "--backbones", "resnet18")
     assert "'batches'" in refused(*train, "--set", "train.batches=3").replace("train.batches", "batches")
-    assert "no such file" in refused("run_comparison", tmp_path / "no.csv", "-o", new, "--recipe", one_epoch)
+    assert "no such file" in refused("compare", tmp_path / "no.csv", "-o", new, "--recipe", one_epoch)
     before = written(compared, "**/*")
     for option in (("--backbones", "resnet18"), ("-o", new), ("--set", "seed=1"), ("--no-cache",), ("--grid", grid)):
-        assert "--resume DIR alone" in refused("run_comparison", "--resume", compared, *option)
+        assert "--resume DIR alone" in refused("compare", "--resume", compared, *option)
     assert f"--resume {compared}" in refused(*settings, "-o", compared)
-    assert "compare.toml" in refused("run_comparison", "--resume", tmp_path)
+    assert "compare.toml" in refused("compare", "--resume", tmp_path)
     assert written(compared, "**/*") == before
     assert not new.exists()
 
@@ -282,8 +282,8 @@ def test_wrong_use_is_refused_and_leaves_nothing(refused, compared, settings, *,
 def test_settings_that_would_be_ignored_are_refused(option, refused, compared, *, drawn, one_epoch, tmp_path):
     grid = tmp_path / "grid.toml"
     grid.write_text(f'recipe = "{one_epoch}"\nseeds = 1\n[[candidates]]\nname = "a"\n')
-    assert "alone" in refused("run_comparison", "--resume", compared, *option)
-    assert "alone" in refused("run_comparison", drawn, "-o", tmp_path / "new", "--grid", grid, *option)
+    assert "alone" in refused("compare", "--resume", compared, *option)
+    assert "alone" in refused("compare", drawn, "-o", tmp_path / "new", "--grid", grid, *option)
 
 
 UNTRAINABLE = [
@@ -299,12 +299,12 @@ UNTRAINABLE = [
 @pytest.mark.skipif(torch.cuda.is_available(), reason="cuda is no wrong accelerator here")
 @pytest.mark.parametrize("options", UNTRAINABLE)
 def test_what_can_not_be_trained_is_refused_before_anything_is_made(options, refused, drawn, one_epoch, tmp_path):
-    refused("run_comparison", drawn, "-o", tmp_path / "new", "--recipe", one_epoch, "--seeds", 1, *options)
+    refused("compare", drawn, "-o", tmp_path / "new", "--recipe", one_epoch, "--seeds", 1, *options)
     assert not (tmp_path / "new").exists()
 
 
 def test_the_advice_on_too_few_photos_to_tune_on_works(refused, drawn, one_epoch, tmp_path):
-    made = ("run_comparison", drawn, "-o", tmp_path / "new", "--recipe", one_epoch, "--seeds", 1)
+    made = ("compare", drawn, "-o", tmp_path / "new", "--recipe", one_epoch, "--seeds", 1)
     words = refused(*made, "--set", "decide.calibration=temperature")
     assert "tune on, but got 2" in words and "decide.calibration=none" in words
     compare.create_comparison(
@@ -321,7 +321,7 @@ def test_a_comparison_goes_on_without_the_recipe_it_began_with(drawn, one_epoch,
     grid = Grid.product(str(own), [], [], seeds=1)
     compare.create_comparison(tmp_path / "table", grid, Manifest.read(drawn))
     own.unlink()
-    assert command("run_comparison", "--resume", tmp_path / "table") == 0
+    assert command("compare", "--resume", tmp_path / "table") == 0
 
 
 def test_two_processes_in_one_comparison_are_refused(drawn, one_epoch, tmp_path):
