@@ -217,6 +217,12 @@ def test_plain_views_depend_on_size_and_mode_alone(cutter, part, recipe):
     assert folders[2] == folders[3]
 
 
+def test_views_of_another_decoder_are_computed_anew(cutter, part, recipe, monkeypatch):
+    made_now = [entry(cutter, views(part, recipe)).folder for views in (plain, augmented)]
+    monkeypatch.setattr("modiste.data.images.DECODER", 99)
+    assert not {*made_now} & {entry(cutter, views(part, recipe)).folder for views in (plain, augmented)}
+
+
 def test_what_another_network_computes(cutter, part, recipe, calls):
     pictures = augmented(part, recipe, views=1)
     folders = [entry(one, pictures, unlock).folder for one in (cutter, made(1)) for unlock in ("none", 1, 2)]

@@ -46,3 +46,10 @@ def test_kept_photos_are_those_that_the_recipe_reads(change, tiny, tmp_path):
         for row, path in enumerate(photos.paths):
             assert np.array_equal(kept[row], read_training_photo(path, recipe, recipe.image.size))
     assert computed == [(2, 2)] if shared else [(2, 2)] * 2
+
+
+def test_photos_of_another_decoder_are_decoded_anew(drawn, tiny, monkeypatch):
+    photos = TrainingPhotos(Manifest.read(drawn), Recipe.read(tiny), 32)
+    folder = pixel_cache._entry(photos)[0]
+    monkeypatch.setattr("modiste.data.images.DECODER", 99)
+    assert pixel_cache._entry(photos)[0] != folder

@@ -73,6 +73,7 @@ _ON_ITS_SIDE = frozenset(_TURNS[k] for k in (5, 6, 7, 8))
 _FROM_RIGHT = frozenset(_TURNS[k] for k in (2, 3, 6, 7))  # those after which the stored left or top lies right
 _FROM_BELOW = frozenset(_TURNS[k] for k in (3, 4, 7, 8))
 _FINER = 2  # times the pixels that a square shows, which a reduced JPEG keeps at least (docs/reference/images.md)
+DECODER = 2  # raise it where the same file gives other pixels: what is kept of photos depends on it
 _QUIET = ("ignore", None, Warning, re.compile(r"PIL\."), 0)  # as warnings.filterwarnings writes it
 
 

@@ -35,13 +35,13 @@ class FixedViews:
         assert photos.views is not None
         recipe = photos.recipe
         augment = recipe.augment.model_dump(mode="json", exclude={"views", "mixup"})
-        facts = {"size": photos.size, "mode": recipe.image.mode, "augment": augment}
+        facts = {"size": photos.size, "mode": recipe.image.mode, "augment": augment, "decoder": images.DECODER}
         return cls(photos.views.keys, photos.views.count, facts, _Augmented(photos))
 
     @classmethod
     def plain(cls, paths: Sequence[Path], keys: np.ndarray, recipe: Recipe, views: Views) -> FixedViews:
         """The test-time views of photos; fewer views are the first of more."""
-        facts = {"size": recipe.image.size, "mode": recipe.image.mode}
+        facts = {"size": recipe.image.size, "mode": recipe.image.mode, "decoder": images.DECODER}
         count = sum(1 for _ in make_views(np.zeros((1, 20, 20, 3), np.uint8), views))
         return cls(keys, count, facts, _Plain([str(path) for path in paths], recipe, views))
 

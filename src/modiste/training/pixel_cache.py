@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from modiste.config import Recipe
+from modiste.data import images
 from modiste.storage import cache
 from modiste.storage.arrays import Arrays, Share, missing, open_arrays, writing
 from modiste.training.dataset import TrainingPhotos, read_training_photo
@@ -100,4 +101,4 @@ def _entry(photos: TrainingPhotos) -> tuple[Path, dict[str, Any]]:
 def _facts(recipe: Recipe, size: int) -> dict[str, Any]:
     whole = recipe.augment.crop_scale == (1.0, 1.0)
     drawn = {"mode": recipe.image.mode} if whole else {"smallest crop": recipe.augment.crop_scale[0]}
-    return {"size": size, **drawn, "versions": {"pillow": metadata.version("pillow")}}
+    return {"size": size, **drawn, "versions": {"pillow": metadata.version("pillow"), "decoder": images.DECODER}}
