@@ -4,12 +4,15 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy and torch: tests run side by side, and start others
 
+import copy
 import random
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -149,6 +152,26 @@ def train_once(
 def trained(train_once: Callable[..., Path]) -> Path:
     """A finished run on the drawn garments."""
     return train_once("tiny")
+
+
+@pytest.fixture(scope="session")
+def traced_once() -> Iterator[None]:
+    """Tracing takes longer than all else of an export: the same network with the same weights is traced once."""
+    from modiste.exporting import export
+
+    graphs: dict[object, Any] = {}
+    trace = export.to_onnx
+
+    def traced(network: Any, photos: Any, outputs: list[str]) -> Any:
+        weights = sha256(b"".join(tensor.numpy().tobytes() for tensor in network.state_dict().values()))
+        key = (repr(network), weights.digest(), photos.shape, *outputs)
+        if key not in graphs:
+            graphs[key] = trace(network, photos, outputs)
+        return copy.deepcopy(graphs[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "to_onnx", traced)
+        yield
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ def named(kind):
     return Named if kind == "Named" else kind
 
 
-def test_models(named, trained, photos, tmp_path):
+def test_models(named, trained, traced_once, photos, tmp_path):
     path = named(tmp_path / "tiny.onnx")
     package.export(named(trained), path, photos=[named(photo) for photo in photos])
     said = package.load(path).predict(named(photos[0]))

@@ -413,7 +413,9 @@ def test_real_exit_codes(run, photos):
     assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
 
 
-def test_every_command_works_in_a_folder_whose_name_looks_like_a_pattern(drawn, tiny, tmp_path, modiste, monkeypatch):
+def test_every_command_works_in_a_folder_whose_name_looks_like_a_pattern(
+    drawn, tiny, tmp_path, modiste, traced_once, *, monkeypatch
+):
     """Polars, glob and pathlib read "[1]" as a pattern, which `photos[1]` itself doesn't match."""
     monkeypatch.chdir(tmp_path)
     here = tmp_path / "photos[1]"

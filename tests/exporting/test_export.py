@@ -19,6 +19,7 @@ from modiste.decisions.decision import Decision
 from modiste.errors import ModisteError, UsageError
 from modiste.exporting import export as exporting
 from modiste.exporting import int8
+from modiste.exporting.blended_network import BlendedNetwork
 from modiste.exporting.int8 import Cost, cost_meters, evenly, quantize_to_int8, read_squares
 from modiste.exporting.quantize import Quantizer
 from modiste.inference.heatmaps import Explainer
@@ -34,11 +35,13 @@ from modiste.runs.blend_run import BlendRun
 from modiste.runs.load import load
 from modiste.runs.run import Run
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 PAPER = ("inception_resnet_v2", "inception_v4", "legacy_xception")
 
 
 @pytest.fixture(scope="module")
-def exported(trained, tmp_path_factory):
+def exported(trained, traced_once, tmp_path_factory):
     path = tmp_path_factory.mktemp("exported") / "tiny.onnx"
     package.export(trained, path, views="flip", words="Drawn garments, for tests.")
     return path
@@ -106,7 +109,9 @@ BLENDS = {
 }
 
 
-@pytest.mark.parametrize("method", [pytest.param("mean", marks=pytest.mark.slow), "weights", "stack"])
+@pytest.mark.parametrize(
+    "method", ["stack", *(pytest.param(method, marks=pytest.mark.slow) for method in ("mean", "weights"))]
+)
 def test_a_blend_becomes_one_file(method, two_runs, photos, tmp_path):
     (tmp_path / "blend").mkdir()
     BlendRun.write(tmp_path / "blend", two_runs, two_runs[0].manifest(), BLENDS[method], {})
@@ -115,6 +120,19 @@ def test_a_blend_becomes_one_file(method, two_runs, photos, tmp_path):
     for one, two in zip(before.raw(photos, maps=True), after.raw(photos, maps=True), strict=True):
         np.testing.assert_allclose(two.probs, one.probs, atol=1e-4)
         np.testing.assert_allclose(two.maps, one.maps, atol=1e-3)
+
+
+@pytest.mark.parametrize("method", BLENDS)
+def test_a_blended_network_says_what_the_blend_makes_of_its_members(method):
+    torch.manual_seed(0)
+    members = [Network(Tagger(ModelConfig(backbone="test_byobnet", weights="none"), 13)).eval() for _ in range(2)]
+    photos = torch.randint(0, 256, (4, 32, 32, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        probs, _, maps = BlendedNetwork(members, BLENDS[method])(photos)
+        said = [member(photos) for member in members]
+    expected = BLENDS[method].apply(np.stack([each[0].numpy() for each in said]))
+    np.testing.assert_allclose(probs.numpy(), expected, atol=1e-6)
+    torch.testing.assert_close(maps, (said[0][2] + said[1][2]) / 2)
 
 
 def test_opening_a_file_needs_no_torch(exported, photos):
@@ -201,7 +219,7 @@ def test_a_file_that_disagrees_is_not_kept(error, kept, tuned, *, trained, tmp_p
 
 
 @pytest.fixture(scope="module")
-def quantizer(trained, drawn, tmp_path_factory):
+def quantizer(trained, traced_once, drawn, tmp_path_factory):
     opened = exporting.open_model(trained, "one", None)
     photos = read_squares(sorted((drawn.parent / "photos").iterdir()), opened.image)
     folder = tmp_path_factory.mktemp("int8")
@@ -231,12 +249,11 @@ def test_with_all_blocks_in_float32_nothing_moves(quantizer, photos):
         np.testing.assert_allclose(two.probs, one.probs, atol=1e-4)
 
 
-def test_two_networks_may_be_rounded_in_one_folder(drawn, tmp_path):
+def test_two_networks_may_be_rounded_in_one_folder(quantizer):
     photos = np.random.default_rng(0).integers(0, 256, (32, 32, 32, 3), dtype=np.uint8)
-    for name in ("test_byobnet", "resnet10t"):
-        network = Network(Tagger(ModelConfig(backbone=name, weights="none"), 3))
-        graph = to_onnx(network, torch.from_numpy(photos[:2]), ["probs", "features", "maps"])
-        assert Quantizer(graph, photos, tmp_path).quantized().graph.node
+    network = Network(Tagger(ModelConfig(backbone="test_resnet", weights="none"), 3))
+    graph = to_onnx(network, torch.from_numpy(photos[:2]), ["probs", "features", "maps"])
+    assert Quantizer(graph, photos, quantizer[2]).quantized().graph.node  # a tagger of garments was rounded there
 
 
 def test_costs_are_those_of_both_models_on_the_same_photos(quantizer):

@@ -23,7 +23,7 @@ from modiste.runs.load import load
 
 
 @pytest.fixture(scope="module")
-def exported(trained, tmp_path_factory):
+def exported(trained, traced_once, tmp_path_factory):
     path = tmp_path_factory.mktemp("exported") / "tiny.onnx"
     package.export(trained, path)
     return path
