@@ -257,10 +257,14 @@ def test_mixup_mixes_photos_and_targets_alike(drawn, tiny):
         assert any(fits)
 
 
-@pytest.mark.parametrize("name", ["inception_resnet_v2", "inception_v4", "legacy_xception"])
-def test_the_papers_backbones_train_both_stages_at_299_pixels(name, drawn, tmp_path):
+PAPER = [("inception_resnet_v2", 139), ("inception_v4", 139), ("legacy_xception", 299)]
+PAPER += [pytest.param(name, 299, marks=pytest.mark.slow) for name in ("inception_resnet_v2", "inception_v4")]
+
+
+@pytest.mark.parametrize(("name", "size"), PAPER)
+def test_the_papers_backbones_train_both_stages(name, size, drawn, tmp_path):
     recipe = Recipe.read("jd2018").replace(
-        [f"model.backbone={name}", "model.weights=none", "train.batch_size=2", "train.workers=0", "stages.0.epochs=1",
+        [f"model.backbone={name}", f"image.size={size}", "model.weights=none", "train.batch_size=2", "train.workers=0", "stages.0.epochs=1",
          "stages.1.epochs=1", "stages.0.lr=0.01", "stages.1.lr=0.001", "augment.views=1"]
     )  # fmt: skip
     manifest = Manifest.read(drawn)
