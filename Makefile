@@ -32,7 +32,7 @@ test-all: setup
 # What must work without the extra "train": from the wheel, in an environment of its own.
 test-bare: setup
 	rm -rf .venv-bare && $(PYTHON) -m venv .venv-bare
-	$(BIN)/python -m hatchling build --target wheel .venv-bare/wheel
+	$(BIN)/python -m hatchling build --target wheel --directory .venv-bare/wheel
 	sed -nE 's/^([A-Za-z0-9_.-]+==[^ ;]+).*/\1/p' requirements.lock > .venv-bare/versions.txt
 	.venv-bare/bin/python -m pip install --quiet --constraint .venv-bare/versions.txt --disable-pip-version-check .venv-bare/wheel/*.whl pytest pytest-xdist hypothesis
 	.venv-bare/bin/python $(PYTEST) -m "not slow" $(BARE)

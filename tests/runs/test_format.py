@@ -69,6 +69,7 @@ def test_a_blend_and_its_members_name_theirs(trained, tmp_path):
 
 @pytest.mark.parametrize(("verb", "name"), [("compare", "compare.toml"), ("train", "folds.json")])
 def test_newer_comparisons_and_folds_are_refused(verb, name, tmp_path, modiste):
+    pytest.importorskip("torch", reason="comparing and training need PyTorch")
     (tmp_path / name).write_text("{}")
     newer(tmp_path)
     code, out, err = modiste(verb, "--resume", tmp_path)
