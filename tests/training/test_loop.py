@@ -264,8 +264,9 @@ PAPER += [pytest.param(name, 299, marks=pytest.mark.slow) for name in ("inceptio
 @pytest.mark.parametrize(("name", "size"), PAPER)
 def test_the_papers_backbones_train_both_stages(name, size, drawn, tmp_path):
     recipe = Recipe.read("jd2018").replace(
-        [f"model.backbone={name}", f"image.size={size}", "model.weights=none", "train.batch_size=2", "train.workers=0", "stages.0.epochs=1",
-         "stages.1.epochs=1", "stages.0.lr=0.01", "stages.1.lr=0.001", "augment.views=1"]
+        [f"model.backbone={name}", f"image.size={size}", "model.weights=none", "train.batch_size=2",
+         "train.workers=0", "stages.0.epochs=1", "stages.1.epochs=1", "stages.0.lr=0.01", "stages.1.lr=0.001",
+         "augment.views=1"]
     )  # fmt: skip
     manifest = Manifest.read(drawn)
     train_rows, val_rows = (np.flatnonzero(manifest.frame["split"] == split) for split in ("train", "val"))
