@@ -249,11 +249,14 @@ def test_with_all_blocks_in_float32_nothing_moves(quantizer, photos):
         np.testing.assert_allclose(two.probs, one.probs, atol=1e-4)
 
 
-def test_two_networks_may_be_rounded_in_one_folder(quantizer):
+def test_two_networks_may_be_rounded_in_one_folder(quantizer, tmp_path):
+    _, made, folder = quantizer
+    made.quantized()
+    shutil.copytree(folder, tmp_path / "int8")  # where a tagger of garments was rounded
     photos = np.random.default_rng(0).integers(0, 256, (32, 32, 32, 3), dtype=np.uint8)
     network = Network(Tagger(ModelConfig(backbone="test_resnet", weights="none"), 3))
     graph = to_onnx(network, torch.from_numpy(photos[:2]), ["probs", "features", "maps"])
-    assert Quantizer(graph, photos, quantizer[2]).quantized().graph.node  # a tagger of garments was rounded there
+    assert Quantizer(graph, photos, tmp_path / "int8").quantized().graph.node
 
 
 def test_costs_are_those_of_both_models_on_the_same_photos(quantizer):
