@@ -4,8 +4,8 @@
 
 The data names no groups, so photos that look nearly the same (difference hash, at most 4 of 64 bits
 apart) make one and never straddle splits. Trains `recipes/ccp.toml` with two seeds on one split, scores the test
-part and prints tables: scores beside baselines, what tuning, calibration and blending gain, and what correcting for
-a shifted label mix gains. Needs MODISTE_DATA (photos and weights).
+part and prints tables: scores beside baselines, what tuning, calibration and blending gain, and what
+correcting for label shift gains. Needs MODISTE_DATA (photos and weights).
 """
 
 import os
@@ -161,7 +161,7 @@ def calibration(val: Predictions, test: Predictions) -> None:
 
 
 def shifted(test: Predictions) -> None:
-    """What correcting for the label mix gains on a tag that is three times as likely, or a third, where it is used.
+    """What correcting for label shift gains on a tag that is three times as likely, or a third, where it is used.
 
     Half of the test photos tune; the other half are drawn so that the odds of one tag change, photos with it and
     without it staying what they are. Each common tag, both ways, ten halves.
@@ -190,7 +190,7 @@ def shifted(test: Predictions) -> None:
                 line += [fbeta(target[:, k], said.decisions[:, k]) for said in (one, two)]
                 lines.append(line)
     mean = np.mean(lines, axis=0)
-    print(f"\n| shifted label mix, {len(lines)} draws | not corrected | corrected | corrected is better in |")
+    print(f"\n| label shift, {len(lines)} draws | not corrected | corrected | corrected is better in |")
     print("|---|---|---|---|")
     for k, name in enumerate(("error of the tag's share", "its log loss", "its F2")):
         before, after = np.array(lines)[:, 2 * k : 2 * k + 2].T

@@ -1,4 +1,4 @@
-"""Makes the model in the box from the CC0 clothing photos, and measures it.
+"""Makes the bundled model from the CC0 clothing photos, and measures it.
 
     python benchmarks/garments.py FOLDER [--export src/modiste/garments.onnx] [--strangers PHOTOS]
 

@@ -1,4 +1,4 @@
-"""LabelSet: what can be said of a photo, in which order, in which languages.
+"""LabelSet: the labels a photo may have, their order, their names in several languages.
 
 This is the only file that knows label order. A label belongs to one group; a group is exclusive
 (a photo has exactly one of its labels, like garment type) or free (any number, like style).
@@ -21,7 +21,7 @@ import numpy as np
 from modiste.errors import LabelError
 from modiste.files import StrPath, write_text
 
-UNKNOWN = -1  # in targets: the annotator did not say; masked in the loss and in every metric
+UNKNOWN = -1  # in targets: not annotated; masked in the loss and in every metric
 
 # Official order of the JD AI Fashion Challenge (2018): columns l1..l13 of its lists.
 _JD2018 = (

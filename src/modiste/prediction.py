@@ -1,4 +1,4 @@
-"""What is said of photos: by a network, and in the end."""
+"""Predictions: a network's output, the raw and the decided prediction of a photo."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from modiste.labels import LabelSet
 
 
 class NetworkOutput(NamedTuple):
-    """What a network says of n photos.
+    """A network's output for n photos.
 
     Attributes:
         probs: (n, labels) float32, its own probabilities, before any calibration.
         features: (n, features) float32, what its last layer goes by.
-        maps: (n, labels, height, width) float32: what each place of a photo says for each label. Their mean is the
-            label's logit without its bias, where the network ends in global average pooling; None where it has no
-            places.
+        maps: (n, labels, height, width) float32: the evidence for each label at each place of a photo. Their mean
+            is the label's logit without its bias, where the network ends in global average pooling; None where it
+            has no places.
     """
 
     probs: np.ndarray
@@ -159,7 +159,7 @@ class Prediction:
 
 
 class RawPrediction(NamedTuple):
-    """What a network says of one photo.
+    """A network's output for one photo.
 
     Attributes:
         photo: its name.
@@ -175,7 +175,7 @@ class RawPrediction(NamedTuple):
 
 
 class Decided(NamedTuple):
-    """What a model says of some photos: probs (n, labels) in [0, 1] and decisions (n, labels) 1 or 0."""
+    """A model's predictions for some photos: probs (n, labels) in [0, 1] and decisions (n, labels) 1 or 0."""
 
     probs: np.ndarray
     decisions: np.ndarray

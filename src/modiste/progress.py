@@ -1,4 +1,4 @@
-"""Whom long work tells how far it is; the library calls, and the command line draws bars or lines of a log."""
+"""Progress callbacks: the library calls them, and the command line draws bars or lines of a log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fingerprints: what is measured, what is kept, and what a killed check leaves behind."""
+"""Thumbnails: what is measured, what is kept, and what a killed check leaves behind."""
 
 import os
 import signal
@@ -147,7 +147,7 @@ def test_a_folder_that_is_none_and_a_spoilt_file_are_named(noise, tmp_path):
         make_thumbnails(noise, tmp_path / "kept", workers=1)
 
 
-def test_fingerprints_of_another_layout_are_made_anew(noise, tmp_path, monkeypatch):
+def test_thumbnails_of_another_layout_are_made_anew(noise, tmp_path, monkeypatch):
     make_thumbnails(noise, tmp_path / "kept", workers=1)
     monkeypatch.setattr(thumbnails, "_LAYOUT", 99)
     todo = decoded(monkeypatch)

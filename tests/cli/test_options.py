@@ -90,6 +90,12 @@ def test_tag_keeps_photos_patterns_of_tables_and_models(modiste, table, photos, 
     assert content(tmp_path) == before
 
 
+def test_check_replaces_nothing_without_a_file_to_write(modiste, table, tmp_path):
+    code, out, err = modiste("check", table, "-o", tmp_path / "report", "--overwrite")
+    assert (code, out) == (2, "") and "--fix clean.csv" in err
+    assert not (tmp_path / "report").exists()
+
+
 def test_a_folder_of_parts_goes_on_without_asking(modiste, table, tmp_path):
     for _ in range(2):
         assert modiste("tag", table, "-o", tmp_path / "tags")[0] == 0

@@ -145,7 +145,7 @@ def test_a_label_without_positives_is_not_said_where_a_precision_is_wanted():
     targets[:, 2] = np.minimum(targets[:, 2], 0)
     tuned = tune_thresholds(Policy("precision", 0.5), targets, probs, LABELS)
     assert tuned.thresholds.values[2] == 1
-    assert tuned.notes == ("'c' has no positive photo to tune on: it is never said.",)
+    assert tuned.notes == ("'c' has no positive photo to tune on: it is never predicted.",)
 
 
 def test_a_precision_that_is_out_of_reach_is_never_said():

@@ -47,12 +47,12 @@ def drawn(groups: np.ndarray | None, n: int, number: int, seed: int = 0) -> np.n
 @pytest.mark.parametrize("kind", ["none", "numbers", "words"])
 @pytest.mark.parametrize("seed", range(4))
 def test_every_score_is_that_of_the_photos_drawn(seed, kind, dtype):
-    said, groups = case(seed, dtype=dtype), ids(kind, 60)
-    found = replicate(*said, LABELS, groups=groups, replicates=21, seed=seed)
+    predicted, groups = case(seed, dtype=dtype), ids(kind, 60)
+    found = replicate(*predicted, LABELS, groups=groups, replicates=21, seed=seed)
     missing = 0
     for number in range(21):
         those = drawn(groups, 60, number, seed)
-        expected = flat_scores(score(*(part[those] for part in said), LABELS))
+        expected = flat_scores(score(*(part[those] for part in predicted), LABELS))
         assert list(found) == list(expected)
         here = [values[number] for values in found.values()]
         np.testing.assert_allclose(here, list(expected.values()), rtol=0, atol=1e-12)
@@ -94,13 +94,13 @@ def test_weights_of_any_size_give_the_same_scores():
 
 
 def test_a_replicate_depends_on_its_seed_and_number_alone(monkeypatch):
-    said = case(2)
-    whole = replicate(*said, LABELS, replicates=50, seed=4)
-    fewer = replicate(*said, LABELS, replicates=20, seed=4)
-    other = replicate(*said, LABELS, replicates=20, seed=5)
-    monkeypatch.setattr(bootstrap, "_WEIGHTS", 7 * said[0].size)
+    predicted = case(2)
+    whole = replicate(*predicted, LABELS, replicates=50, seed=4)
+    fewer = replicate(*predicted, LABELS, replicates=20, seed=4)
+    other = replicate(*predicted, LABELS, replicates=20, seed=5)
+    monkeypatch.setattr(bootstrap, "_WEIGHTS", 7 * predicted[0].size)
     monkeypatch.setattr(weighted, "_PIECE", 10)
-    blocks = replicate(*said, LABELS, replicates=50, seed=4)
+    blocks = replicate(*predicted, LABELS, replicates=50, seed=4)
     for name, values in whole.items():
         np.testing.assert_allclose(values, blocks[name], rtol=0, atol=1e-14)
         np.testing.assert_allclose(values[:20], fewer[name], rtol=0, atol=1e-14)
@@ -168,11 +168,12 @@ def test_comparison_draws_the_same_photos_for_both():
         for number in range(80):
             those = drawn(None, 150, number, 3)
             one, two = (
-                flat_scores(score(targets[those], *(p[those] for p in said), LABELS))[name] for said in (first, second)
+                flat_scores(score(targets[those], *(p[those] for p in predicted), LABELS))[name]
+                for predicted in (first, second)
             )
             gains.append(two - one)
         gains = np.array(gains)[~np.isnan(gains)]
-        points = [flat_scores(score(targets, *said, LABELS))[name] for said in (first, second)]
+        points = [flat_scores(score(targets, *predicted, LABELS))[name] for predicted in (first, second)]
         if name != "macro.f2":
             gains += points[1] - points[0] - gains.mean()
         assert found.better == pytest.approx(np.mean(gains > 1e-12) + np.mean(np.abs(gains) <= 1e-12) / 2)
@@ -199,15 +200,15 @@ def test_comparison_in_words():
         assert sentence.startswith(f"new is better than old {part} probability above 0.99; ")
         assert sentence.endswith("is 0.100, 90 % from 0.050 to 0.150.")
     targets, probs, decisions = case(0)
-    said = Decided(probs, decisions)
-    nothing = compare_decided(said, said, targets, LABELS, "labels.never.ap", replicates=5)
+    predicted = Decided(probs, decisions)
+    nothing = compare_decided(predicted, predicted, targets, LABELS, "labels.never.ap", replicates=5)
     assert math.isnan(nothing.better) and math.isnan(nothing.difference)
     assert nothing.sentence() == "Nothing is known that A and B could be compared by in AP of 'never'."
 
 
 def test_refuses_what_does_not_fit():
     targets, probs, decisions = case(7)
-    said = Decided(probs, decisions)
+    predicted = Decided(probs, decisions)
     with pytest.raises(UsageError, match=r"groups of shape \(60,\), but got shape \(59,\)"):
         replicate(targets, probs, decisions, LABELS, groups=np.arange(59))
     with pytest.raises(UsageError, match="photos to draw from"):
@@ -217,6 +218,6 @@ def test_refuses_what_does_not_fit():
     with pytest.raises(UsageError, match=r"in \[0, 1\]"):
         replicate(targets, probs + 1, decisions, LABELS)
     with pytest.raises(UsageError, match="one shape"):
-        compare_decided(said, Decided(probs[:-1], decisions), targets, LABELS)
+        compare_decided(predicted, Decided(probs[:-1], decisions), targets, LABELS)
     with pytest.raises(UsageError, match=r"the name of a score, but got 'macro\.f3'.*'macro\.f"):
-        compare_decided(said, said, targets, LABELS, "macro.f3")
+        compare_decided(predicted, predicted, targets, LABELS, "macro.f3")

@@ -15,7 +15,7 @@ from modiste.metrics.operating_points import (
 
 
 def case(seed: int, n: int = 600, labels: int = 5, unknown: float = 0.0):
-    """Targets, calibrated probs, decisions and folds; the last label is rare, the one before it is never said."""
+    """Targets, calibrated probs, decisions and folds; the last label is rare, the one before it is never predicted."""
     rng = np.random.default_rng(seed)
     z = rng.normal(np.linspace(-0.5, -1.5, labels), 2, (n, labels))
     z[:, -1] -= 3
@@ -27,9 +27,9 @@ def case(seed: int, n: int = 600, labels: int = 5, unknown: float = 0.0):
     return targets, probs, decisions, rng.integers(0, 5, n)
 
 
-def reached(target, prob, said, bar):
-    """How much of what is said above the bar is right."""
-    out = (said == 1) & (prob > bar) & (target >= 0)
+def reached(target, prob, predicted, bar):
+    """How much of what is predicted above the bar is right."""
+    out = (predicted == 1) & (prob > bar) & (target >= 0)
     return (target[out] == 1).mean() if out.any() else 0.0
 
 
@@ -47,8 +47,8 @@ def test_bars_are_the_lowest_by_brute_force(seed, precision):
             assert thresholds[k] == NEVER_APPROVED
             continue
         assert reached(*column, thresholds[k]) >= precision
-        said = (column[0] >= 0) & (column[2] == 1)
-        out = [(column[1][said] > bar).sum() for bar in (thresholds[k], good[0])]
+        predicted = (column[0] >= 0) & (column[2] == 1)
+        out = [(column[1][predicted] > bar).sum() for bar in (thresholds[k], good[0])]
         assert out[0] == out[1]
 
 
@@ -85,10 +85,10 @@ def test_cross_fitted_points_by_brute_force():
     for fold in range(5):
         inside = folds == fold
         thresholds = approval_thresholds(targets[~inside], probs[~inside], decisions[~inside], 0.8)
-        for target, prob, said in zip(targets[inside], probs[inside], decisions[inside], strict=True):
-            goes = (said == 1) & (prob > thresholds)
+        for target, prob, predicted in zip(targets[inside], probs[inside], decisions[inside], strict=True):
+            goes = (predicted == 1) & (prob > thresholds)
             right, out = right + (goes & (target == 1)).sum(), out + (goes & (target >= 0)).sum()
-            left, waiting = left + said.sum() - goes.sum(), waiting + (said.sum() > goes.sum())
+            left, waiting = left + predicted.sum() - goes.sum(), waiting + (predicted.sum() > goes.sum())
     assert 0 < out < decisions.sum()
     assert point.precision == pytest.approx(right / out)
     assert point.auto_approved == pytest.approx(1 - left / decisions.sum())

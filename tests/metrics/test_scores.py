@@ -27,7 +27,7 @@ def case(seed: int, n: int = 80, labels: int = 7, unknown: float = 0.2, ties: bo
     probs = np.clip(rng.random((n, labels)) * 0.7 + 0.3 * (targets == 1), 0, 1).astype(np.float32)
     probs = np.round(probs, 1) if ties else probs
     decisions = (probs > 0.6).astype(np.int8)
-    decisions[:, 1] = 0  # a label that is never said
+    decisions[:, 1] = 0  # a label that is never predicted
     return targets, probs, decisions, LabelSet.free("test", [f"l{k}" for k in range(labels)])
 
 
@@ -91,18 +91,18 @@ def test_label_scores_and_macro_agree_with_scikit_learn_on_the_known_photos(seed
     rows = []
     for k, label in enumerate(labels.ids):
         known = targets[:, k] >= 0
-        true, said = targets[known, k], decisions[known, k]
+        true, predicted = targets[known, k], decisions[known, k]
         ours = scores.labels[label]
         assert (ours.known, ours.positives) == (known.sum(), (true == 1).sum())
         row = [
-            oracle.precision_score(true, said, zero_division=0),
-            oracle.recall_score(true, said, zero_division=0),
-            oracle.f1_score(true, said, zero_division=0),
-            oracle.fbeta_score(true, said, beta=2, zero_division=0),
+            oracle.precision_score(true, predicted, zero_division=0),
+            oracle.recall_score(true, predicted, zero_division=0),
+            oracle.f1_score(true, predicted, zero_division=0),
+            oracle.fbeta_score(true, predicted, beta=2, zero_division=0),
         ]
         assert [ours.precision, ours.recall, ours.f1, ours.f2] == pytest.approx(row)
         rows.append(row)
-    assert scores.labels["l1"].precision == 0  # never said
+    assert scores.labels["l1"].precision == 0  # never predicted
     assert averages(scores.macro) == pytest.approx(np.mean(rows[:-1], axis=0))  # the last label has no positive
     assert scores.left_out == ("l6",)
 
@@ -118,8 +118,8 @@ def test_every_score_agrees_with_scikit_learn_where_labels_are_masked(seed, ties
     scores = score(targets, probs, decisions, labels)
     rows, precisions = [], []
     for k, label in enumerate(labels.ids):
-        true, said, prob = (part[known[:, k], k] for part in (targets, decisions, probs))
-        rows.append(four(true, said))
+        true, predicted, prob = (part[known[:, k], k] for part in (targets, decisions, probs))
+        rows.append(four(true, predicted))
         assert averages(scores.labels[label]) == pytest.approx(rows[-1], abs=1e-12)
         if true.any():
             precisions.append(oracle.average_precision_score(true, prob))
@@ -141,7 +141,7 @@ def test_every_score_agrees_with_scikit_learn_where_labels_are_masked(seed, ties
 @pytest.mark.parametrize("seed", range(5))
 def test_averages_agree_with_scikit_learn_where_all_is_known(seed, average):
     targets, probs, decisions, labels = case(seed, unknown=0)
-    targets[0], decisions[0] = 0, 0  # a photo with nothing true and nothing said
+    targets[0], decisions[0] = 0, 0  # a photo with nothing true and nothing predicted
     targets[1, -1] = 1
     scores = score(targets, probs, decisions, labels)
     precision, recall, f1, _ = oracle.precision_recall_fscore_support(
@@ -162,8 +162,8 @@ def test_micro_and_sample_leave_out_the_unknown_by_brute_force():
     assert scores.micro.f1 == pytest.approx(oracle.f1_score(targets[known], decisions[known]))
     assert scores.micro_ap == pytest.approx(oracle.average_precision_score(targets[known], probs[known]))
     photos = [
-        oracle.fbeta_score(row[row >= 0], said[row >= 0], beta=2, zero_division=0)
-        for row, said in zip(targets, decisions, strict=True)
+        oracle.fbeta_score(row[row >= 0], predicted[row >= 0], beta=2, zero_division=0)
+        for row, predicted in zip(targets, decisions, strict=True)
         if (row >= 0).any()
     ]
     assert len(photos) < len(targets)
@@ -189,10 +189,10 @@ def test_exclusive_group_by_brute_force():
     targets[11, 2:] = (1, 1, 0)  # two of them
     probs = rng.random((60, 5)).astype(np.float32)
     group = score(targets, probs, (probs > 0.5).astype(np.int8), labels).groups["garment"]
-    said = [int(np.argmax(probs[i, 2:])) for i in range(12, 60)]
+    predicted = [int(np.argmax(probs[i, 2:])) for i in range(12, 60)]
     assert group.n == 48
-    assert group.accuracy == pytest.approx(oracle.accuracy_score(true[12:], said))
-    np.testing.assert_array_equal(group.confusion, oracle.confusion_matrix(true[12:], said, labels=[0, 1, 2]))
+    assert group.accuracy == pytest.approx(oracle.accuracy_score(true[12:], predicted))
+    np.testing.assert_array_equal(group.confusion, oracle.confusion_matrix(true[12:], predicted, labels=[0, 1, 2]))
     assert group.ids == ("dress", "shirt", "shoes")
 
     training = np.array([0.5, 0.5, 0.1, 0.2, 0.7])
@@ -211,7 +211,7 @@ def test_baselines():
     assert usual.map == pytest.approx(yes.map)  # each label's score is constant, so only micro AP gains
     assert yes.macro.recall == 1
     assert yes.macro.f2 == pytest.approx(np.mean(5 * rate[:-1] / (4 * rate[:-1] + 1)))
-    assert usual.macro.recall == pytest.approx(2 / 6)  # labels 0 and 1 are said, of 6 with positives
+    assert usual.macro.recall == pytest.approx(2 / 6)  # labels 0 and 1 are predicted, of 6 with positives
     known = targets >= 0
     spread = np.broadcast_to(np.nan_to_num(training), targets.shape)
     assert usual.micro_ap == pytest.approx(oracle.average_precision_score(targets[known], spread[known]))
@@ -286,10 +286,10 @@ def averages(average) -> list[float]:
     return [average.precision, average.recall, average.f1, average.f2]
 
 
-def four(true, said) -> list[float]:
+def four(true, predicted) -> list[float]:
     return [
-        *oracle.precision_recall_fscore_support(true, said, average="binary", zero_division=0)[:3],
-        oracle.fbeta_score(true, said, beta=2, zero_division=0),
+        *oracle.precision_recall_fscore_support(true, predicted, average="binary", zero_division=0)[:3],
+        oracle.fbeta_score(true, predicted, beta=2, zero_division=0),
     ]
 
 

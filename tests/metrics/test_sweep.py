@@ -34,17 +34,17 @@ def photos(draw, probabilities=coarse | fine):
 
 
 def cuts(target, prob):
-    """(probability, hits, said) of each cut, by hand."""
+    """(probability, hits, predicted) of each cut, by hand."""
     known = target >= 0
     for value in sorted(set(prob[known].tolist()), reverse=True):
-        said = known & (prob >= value)
-        yield value, int((said & (target == 1)).sum()), int(said.sum())
+        predicted = known & (prob >= value)
+        yield value, int((predicted & (target == 1)).sum()), int(predicted.sum())
 
 
 def made(target, prob, threshold):
-    """(hits, said) of a threshold, as decisions are made."""
-    said = (prob > np.float32(threshold)) & (target >= 0)
-    return int((said & (target == 1)).sum()), int(said.sum())
+    """(hits, predicted) of a threshold, as decisions are made."""
+    predicted = (prob > np.float32(threshold)) & (target >= 0)
+    return int((predicted & (target == 1)).sum()), int(predicted.sum())
 
 
 def makeable(target, prob):
@@ -61,16 +61,18 @@ def makeable(target, prob):
 def test_counts_at_each_cut(case):
     target, prob = case
     found = sweep(target, prob)
-    assert list(zip(found.probs.tolist(), found.hits.tolist(), found.said.tolist(), strict=True)) == list(cuts(*case))
+    assert list(zip(found.probs.tolist(), found.hits.tolist(), found.predicted.tolist(), strict=True)) == list(
+        cuts(*case)
+    )
     assert (found.positives, found.known) == ((target == 1).sum(), (target >= 0).sum())
-    assert found.probs.dtype == prob.dtype and found.hits.dtype == found.said.dtype == np.int64
+    assert found.probs.dtype == prob.dtype and found.hits.dtype == found.predicted.dtype == np.int64
     assert not np.signbit(found.probs).any()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_two_zeros_are_one(dtype):
     found = sweep(np.array([1, 0, 1]), np.array([0.0, -0.0, 0.5], dtype))
-    assert (found.probs.tolist(), found.hits.tolist(), found.said.tolist()) == ([0.5, 0.0], [1, 2], [1, 3])
+    assert (found.probs.tolist(), found.hits.tolist(), found.predicted.tolist()) == ([0.5, 0.0], [1, 2], [1, 3])
 
 
 @settings(max_examples=50)
@@ -95,11 +97,11 @@ def test_best_fbeta_by_trying_every_cut(case, beta, weights):
     found = best_fbeta(sweep(*case).weighted(*weights), beta)
     positives = positive * (case[0] == 1).sum()
 
-    def score(hits, said):
-        right, wrong = positive * hits, negative * (said - hits)
+    def score(hits, predicted):
+        right, wrong = positive * hits, negative * (predicted - hits)
         return (1 + beta**2) * right / ((1 + beta**2) * right + beta**2 * (positives - right) + wrong)
 
-    scores = [(score(hits, said), hits, said) for _, hits, said in makeable(*case) if hits]
+    scores = [(score(hits, predicted), hits, predicted) for _, hits, predicted in makeable(*case) if hits]
     if not scores:
         assert found == (1.0, 0.0)
         return
@@ -150,7 +152,7 @@ def test_weights_are_as_photos_that_stand_there_so_many_times(case, positive, ne
     times = np.where(target == 1, positive, negative)
     weighted, repeated = sweep(*case).weighted(positive, negative), sweep(np.repeat(target, times), prob.repeat(times))
     np.testing.assert_array_equal(weighted.hits, repeated.hits)
-    np.testing.assert_array_equal(weighted.said, repeated.said)
+    np.testing.assert_array_equal(weighted.predicted, repeated.predicted)
     np.testing.assert_allclose(weighted.average_precision, repeated.average_precision, atol=1e-12)
     assert weighted.positives == (target == 1).sum()
 
@@ -167,7 +169,7 @@ def test_merged_sweeps_are_the_sweep_of_all_photos(cases):
     cases = [(target, prob.astype(np.float32)) for target, prob in cases]
     whole = sweep(*(np.concatenate(part) for part in zip(*cases, strict=True)))
     together = merged([sweep(*case) for case in cases])
-    for name in ("probs", "hits", "said"):
+    for name in ("probs", "hits", "predicted"):
         np.testing.assert_array_equal(getattr(together, name), getattr(whole, name))
     assert (together.positives, together.known) == (whole.positives, whole.known)
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
 import pytest
@@ -64,6 +65,12 @@ def test_each_decision_has_an_entry_and_the_present_one_is_the_models_own(run):
     assert scores.own_test.document["map"] == 0.7
     assert [name for name, _ in scores.others] == ["test, another decision"]
     assert model_scores(run, ("flip",)).own_test is None  # exported with other views
+
+
+def test_evaluations_at_once_all_stay(run):
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda k: add_evaluation(run.folder, {**document(run), "name": f"list-{k}"}), range(24)))
+    assert {one.name for one in read_evaluations(run.folder)} == {f"list-{k}" for k in range(24)}
 
 
 @pytest.mark.parametrize(

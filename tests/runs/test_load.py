@@ -1,4 +1,4 @@
-"""The model in the box: there without any setting, small, and as good as its card says."""
+"""The bundled model: there without any setting, small, and as good as its card says."""
 
 import csv
 import json
@@ -18,7 +18,7 @@ TEN = ("t-shirt", "longsleeve", "pants", "shoes", "shirt", "dress", "outwear", "
 
 
 @pytest.fixture(scope="module")
-def boxed():
+def bundled():
     return load()
 
 
@@ -98,7 +98,7 @@ def test_unknown_views_are_refused_everywhere(trained, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["white", "grey", "blue", "noise", "stripes"])
-def test_what_shows_no_garment_gets_none(boxed, kind):
+def test_what_shows_no_garment_gets_none(bundled, kind):
     rng = np.random.default_rng(1)
     photo = np.full((300, 300, 3), {"white": 255, "grey": 128}.get(kind, 0), np.uint8)
     if kind == "blue":
@@ -107,15 +107,15 @@ def test_what_shows_no_garment_gets_none(boxed, kind):
         photo = rng.integers(0, 256, photo.shape, dtype=np.uint8)
     elif kind == "stripes":
         photo[:, ::20] = photo[:, 1::20] = 220
-    assert boxed.predict(photo).labels == ()
+    assert bundled.predict(photo).labels == ()
 
 
-def test_it_is_as_good_as_published_on_photos_it_has_not_seen(boxed, shared):
+def test_it_is_as_good_as_published_on_photos_it_has_not_seen(bundled, shared):
     folder = shared / "data/clothing"
     with (folder / "labels.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["small_split"] == "test"]
-    said = list(boxed.stream([folder / row["image"] for row in rows]))
-    columns = [boxed.label_set.index(name) for name in TEN]
-    found = [TEN[int(one.prob_array[columns].argmax())] for one in said]
+    predictions = list(bundled.stream([folder / row["image"] for row in rows]))
+    columns = [bundled.label_set.index(name) for name in TEN]
+    found = [TEN[int(one.prob_array[columns].argmax())] for one in predictions]
     right = sum(name == row["small_label"].lower() for name, row in zip(found, rows, strict=True))
     assert right / len(rows) > 0.92

@@ -41,7 +41,7 @@ def check(
             nothing.
         min_side: pixels; a photo with a shorter side is tiny.
         workers: threads that decode; None takes one a core.
-        progress: told what is being done and how far it is.
+        progress: called with what is being done and how far it is.
 
     Raises:
         ManifestError: the manifest can't be read.
@@ -65,7 +65,7 @@ def look(
         photos: the photos.
         folder: where what is decoded is kept, and taken from; None keeps nothing.
         workers: threads that decode; None takes one a core.
-        progress: told what is being done and how far it is.
+        progress: called with what is being done and how far it is.
 
     Raises:
         StorageError: the folder can't be written.

@@ -60,7 +60,7 @@ class Association:
         conditional: (labels, labels) float64, frequency of the column among photos that have the row's label.
         phi: (labels, labels) float64, correlation of the two, from -1 to 1.
         lift: (labels, labels) float64, how many times as often both hold as if they were independent.
-        In all three, nan where nothing can be said.
+        In all three, nan where nothing can be told.
     """
 
     conditional: np.ndarray

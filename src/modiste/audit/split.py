@@ -42,7 +42,7 @@ def split(
         near_duplicates: keep near duplicates in one split.
         checked: folder that `check` wrote, to reuse its thumbnails.
         workers: threads that decode; None takes one per core.
-        progress: told what is being done and how far it is.
+        progress: called with what is being done and how far it is.
 
     Returns:
         The photos with their splits; `write` keeps them.

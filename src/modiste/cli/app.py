@@ -55,7 +55,7 @@ app = typer.Typer(
 )
 
 
-_CLOSED_PIPE = 141  # what a shell says of cat, grep and others that wrote into a closed pipe: 128 + SIGPIPE
+_CLOSED_PIPE = 141  # the exit code of programs that wrote into a closed pipe: 128 + SIGPIPE
 
 
 def _version(wanted: bool) -> None:

@@ -23,7 +23,7 @@ from modiste.cli.options import (
     new_table,
 )
 from modiste.cli.output import counted, name_failures, print_json
-from modiste.errors import PhotoError
+from modiste.errors import PhotoError, UsageError
 
 if TYPE_CHECKING:
     from modiste.audit.check import Looks
@@ -88,6 +88,8 @@ def check(
         fold_column=fold_column,
         root=root,
     )
+    if overwrite and fix is None:
+        raise UsageError.expected("--overwrite with --fix", "--overwrite alone", "--fix clean.csv, or without it")
     cleaned = None if fix is None else new_table(fix, manifest, overwrite=overwrite)
     photos = Manifest.read(manifest, config, strict=False)
     folder = output or report_folder(manifest)

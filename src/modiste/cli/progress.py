@@ -24,7 +24,7 @@ console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 EVERY = 30.0  # seconds between two lines where stderr is no terminal
 _WINDOW = 120.0  # seconds that a rate is taken over
-_SHORT = 1.0  # seconds: a rate over less says nothing
+_SHORT = 1.0  # seconds: a rate over less is noise
 
 
 class Work:
@@ -32,7 +32,7 @@ class Work:
 
     Args:
         what: what is being done, as words.
-        unit: what its rate counts; "" where a rate would say nothing.
+        unit: what its rate counts; "" for no rate.
         counts: what `done` and `total` count, where that is not the unit.
         done: how much was done before.
         total: of how much; None where that is not known yet.
@@ -76,7 +76,7 @@ class Work:
 
     @property
     def rate(self) -> float | None:
-        """Units a second, over the last two minutes; None where nothing can be said yet."""
+        """Units a second, over the last two minutes; None where it can't be told yet."""
         then, before = self._seen[0]
         seconds = (self._at if self.ended else time.monotonic()) - then
         return (self.done - before) * self.scale / seconds if seconds >= _SHORT and self.done > before else None
@@ -248,7 +248,7 @@ def fetching() -> Iterator[Callable[[FetchState], None]]:
         def show(state: FetchState) -> None:
             failures = ", ".join(f"{count:,} {kind}" for kind, count in state.failures.most_common(4))
             speed = f"{state.bytes / 1e6 / max(time.monotonic() - begun, _SHORT):.1f} MB/s"
-            done = state.done - state.earlier  # what was there already says nothing about the rate
+            done = state.done - state.earlier  # what was there already doesn't count for the rate
             work.tell(done, max(state.total - state.earlier, done), f"{speed}, {failures}" if failures else speed)
 
         yield show

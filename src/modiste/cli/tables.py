@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -52,13 +53,13 @@ def print_fetched(summary: Summary) -> None:
 
 
 def print_ranking(found: Ranking) -> None:
-    """The table of a comparison, and what it says, on stdout."""
+    """The table of a comparison and its conclusion, on stdout."""
     columns = ["candidate", "val mAP", "test mAP", "macro F2", "behind", "s", "ms"]
     rows = []
     for one in found.ranked:
         means, behind = (one.val_map, one.scores["map"], one.scores["macro.f2"]), found.behind(one.candidate)
         gap = "" if behind is None else f"{behind.value:.3f}\n{behind.interval.low:.3f} to {behind.interval.high:.3f}"
-        spreads = [f"{mean.mean:.3f}\n± {mean.sd:.3f}" for mean in means]
+        spreads = [f"{mean.mean:.3f}" + ("" if math.isnan(mean.sd) else f"\n± {mean.sd:.3f}") for mean in means]
         rows.append([one.candidate, *spreads, gap, f"{one.seconds:,.0f}", f"{one.ms_a_photo:.1f}"])
     print_table("± spread over seeds; behind the leader in test mAP; s to train; ms to tag a photo", columns, rows)
     print_words(found.sentence)

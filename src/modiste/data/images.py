@@ -172,7 +172,7 @@ def from_pillow(image: Image.Image, *, name: str) -> np.ndarray:
 
 
 def verify(data: bytes, *, name: str) -> Header:
-    """Decode one photo as quickly as shows that every byte of it is there; what its header says.
+    """Decode one photo as quickly as shows that every byte of it is there; and return its header.
 
     Raises:
         PhotoError: as `decode`.

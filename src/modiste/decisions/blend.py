@@ -1,7 +1,7 @@
 """Blending: the probabilities of several members become one set of probabilities.
 
 Three ways, from the simplest on: the mean; one weight a member (a mixture); and a stack (Wolpert 1992,
-"Stacked Generalization"), which also sees what the members say of all other labels, and so learns that a
+"Stacked Generalization"), which also sees the members' probabilities of all other labels, and so learns that a
 dress is seldom sports. What is fitted is judged on photos it wasn't fitted on.
 """
 
@@ -29,7 +29,7 @@ class Blend:
         method: "mean", "weights", or "stack".
         weights: (members,) float64, none negative, sum 1; equal ones in a mean and a stack.
         coefficients: (labels, members * labels) float64 of a stack, else None; member by member, and
-            inside a member label by label: what the logits say of each label.
+            inside a member label by label: the weight of the logits for each label.
         intercepts: (labels,) float64 of a stack, else None.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Calibration: a monotone map a label, after which probabilities mean what they say.
+"""Calibration: a monotone map a label, after which a probability of p is right in a share p of the photos.
 
 The maps work on logits, log(p / (1 - p)), and are all of one kind: straight pieces through knots, continued
 with one slope. A map leaves the order of the photos as it is, and never says 0 or 1.

@@ -1,4 +1,4 @@
-"""Decision: from a network's probabilities to what is said of a photo, as one value and one file.
+"""Decision: from a network's probabilities to the labels of a photo, as one value and one file.
 
 calibration -> correction for label shift -> thresholds. What was tuned together travels together, and
 whoever tags, evaluates or exports applies the same value.
@@ -76,7 +76,7 @@ class Decision:
         return cls(policy, policy.untuned(len(label_set)), Calibration.none(len(label_set)))
 
     def apply(self, raw: np.ndarray, label_set: LabelSet) -> Decided:
-        """What is said of photos of which the network says `raw`, (n, labels) float32.
+        """Decide photos whose raw probabilities are `raw`, (n, labels) float32.
 
         Raises:
             UsageError: `raw` has another number of labels.

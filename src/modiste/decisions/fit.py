@@ -96,7 +96,7 @@ def cross_fit_decision(
     *,
     here: np.ndarray | None = None,
 ) -> Decided:
-    """What decisions say that were made without the photo in question: those of each fold by the other folds.
+    """Out-of-fold decisions: those of each fold by a decision fitted on the other folds.
 
     Returns:
         probs and decisions of all n photos.

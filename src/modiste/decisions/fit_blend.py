@@ -75,7 +75,7 @@ def fit_stack(
 
 
 def cross_fit_blend(targets: np.ndarray, probs: np.ndarray, folds: np.ndarray, method: Method) -> np.ndarray:
-    """What a method says of each photo when it was fitted on the other folds alone.
+    """Out-of-fold probabilities of a method: of each photo when fitted on the other folds alone.
 
     The stack's strength is chosen on the other folds, too; of 2 folds one is left, and then it is the
     strongest regularisation. Arguments and errors as in `fit_stack`.
@@ -115,7 +115,7 @@ class BlendChoice:
 
     Attributes:
         blend: the kept one, fitted on all photos; a member alone is weights of 1 and 0.
-        probs: (n, labels) float32, what it says of each photo when fitted on the other folds.
+        probs: (n, labels) float32, out-of-fold probabilities of each photo.
         candidates: from the simplest on.
         reason: what was kept and why, a sentence for a person.
     """

@@ -25,14 +25,14 @@ from modiste.metrics.sweep import (
 POOLING = 20.0  # positives that the pooled threshold counts as much as: measured in benchmarks/coverage.py
 
 
-FEW = 10  # positives below which a label's scores and thresholds say little
+FEW = 10  # positives below which a label's scores and thresholds are hardly known
 
 
 _EDGE = 1e-6  # thresholds are averaged as logits, kept this far from 0 and 1
 
 
 class Tuning(NamedTuple):
-    """Thresholds, and a sentence for each label whose threshold says less than it seems to."""
+    """Thresholds, and a sentence for each label whose threshold is less certain than it seems."""
 
     thresholds: Thresholds
     notes: tuple[str, ...]
@@ -50,7 +50,7 @@ def tune_thresholds(
     A label's own threshold is averaged, as a logit, with one that is pooled over all labels, which counts as
     `POOLING` positives: t = (positives * own + POOLING * pooled) / (positives + POOLING), but not beyond its own
     where a precision or recall would be missed. A label without positives gets the pooled one; where a precision is
-    asked for it is never said. For F-beta the pooled threshold is the one for all labels with the best
+    asked for it is never predicted. For F-beta the pooled threshold is the one for all labels with the best
     macro F-beta; else the policy's own of all (photo, label) pairs together.
 
     Args:
@@ -79,12 +79,14 @@ def tune_thresholds(
         own = _own(policy, one)
         values[k] = 1.0 if own is None else _drawn(policy, own, pooled, positives[k])
         if own is None:
-            notes.append(f"'{label_set.ids[k]}' never reaches a precision of {policy.number}, so it is never said.")
+            notes.append(
+                f"'{label_set.ids[k]}' never reaches a precision of {policy.number}, so it is never predicted."
+            )
         elif positives[k] < FEW:
             notes.append(_few(label_set.ids[k], positives[k]))
     for k in (k for k, count in positives.items() if not count):
         values[k] = 1.0 if policy.kind == "precision" else pooled
-        fate = "it is never said" if policy.kind == "precision" else "its threshold is that of all labels together"
+        fate = "it is never predicted" if policy.kind == "precision" else "its threshold is that of all labels together"
         notes.append(f"'{label_set.ids[k]}' has no positive photo to tune on: {fate}.")
     return Tuning(Thresholds(values, f"tuned for {policy}", None, policy.never_empty), tuple(notes))
 

@@ -1,12 +1,12 @@
 """Policies: what a threshold is to reach, and the thresholds that reach it on photos with known labels.
 
-    fixed:0.5       said above 0.5 (the paper)
+    fixed:0.5       predicted above 0.5 (the paper)
     fbeta:2         the best F2 of each label (the challenge's score is their mean); any beta
-    precision:0.9   as much as can be said while at least nine in ten are right
-    recall:0.9      as little as can be said while at least nine in ten are found
+    precision:0.9   as many as possible while at least nine in ten are right
+    recall:0.9      as few as possible while at least nine in ten are found
     top:3           the three most probable labels, whatever their probability
 
-"+never-empty" behind any of them says the most probable label where no label is above its threshold.
+"+never-empty" behind any of them predicts the most probable label where no label is above its threshold.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Policy:
     Attributes:
         kind: fixed, fbeta, precision, recall or top.
         value: the threshold, beta, the precision, the recall or the number of labels.
-        never_empty: say the most probable label where no label is above its threshold.
+        never_empty: predict the most probable label where no label is above its threshold.
     """
 
     kind: str
@@ -76,7 +76,7 @@ class Policy:
 
     @property
     def top(self) -> int | None:
-        """How many of the most probable labels are said; None where thresholds decide."""
+        """How many of the most probable labels are predicted; None where thresholds decide."""
         return int(self.value) if self.kind == "top" else None
 
     def untuned(self, labels: int) -> Thresholds:

@@ -16,10 +16,10 @@ class Thresholds:
     """One threshold a label.
 
     Attributes:
-        values: (labels,) float32 in [0, 1], in the order of the label set; 1 never says the label.
+        values: (labels,) float32 in [0, 1], in the order of the label set; 1 never predicts the label.
         source: where they come from, in words for a person ("fixed 0.5").
-        top: of the free labels, say the so many most probable ones, whatever the thresholds; None says by threshold.
-        never_empty: where no label at all is above its threshold, say the most probable one.
+        top: of the free labels, predict this many, the most probable ones; None: those above their thresholds.
+        never_empty: where no label at all is above its threshold, predict the most probable one.
 
     Raises:
         UsageError: `values` has another shape or a value outside [0, 1], or `top` is below 1.
@@ -38,7 +38,7 @@ class Thresholds:
         if outside.size:
             raise UsageError.expected("thresholds in [0, 1]", f"{outside[0]}", "a probability, such as 0.5")
         if self.top is not None and self.top < 1:
-            raise UsageError.expected("the number of labels to say to be at least 1", self.top, "top:3")
+            raise UsageError.expected("the number of labels to predict to be at least 1", self.top, "top:3")
         values.flags.writeable = False
         object.__setattr__(self, "values", values)
 

@@ -27,7 +27,7 @@ def prepare(folder: Path, progress: Callable[[int, int], None] | None = None) ->
 
 
 def tag_some(folder: Path, count: int = 5) -> Iterator[str]:
-    """Tag a few test pictures with the demo's run: a line each, what was said and what is true."""
+    """Tag a few test pictures with the demo's run: a line each, predicted and true labels."""
     table = pl.read_csv(folder / "data" / "labels.csv", glob=False).filter(pl.col("split") == "test").head(count)
     predictor = load(folder / "run")
     flags = [name for name in table.columns if name not in ("image", "split")]

@@ -1,4 +1,4 @@
-"""What a trained network says of a split, from frozen-backbone features where layers were locked throughout."""
+"""Probabilities of a trained network for a split, from frozen-backbone features where layers stayed locked."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _BATCH = 64  # photos whose features go through the unlocked part together
 
 
 def predict_kept(run: Run, part: Manifest, progress: Progress | None = None) -> Predictions:
-    """What the network says of a part of its own photos, with its own views.
+    """The network's probabilities for a part of its own photos, with its own views.
 
     Runs of a comparison that lock the same layers share the features of their test photos too. Where nothing was
     locked, or a photo can't be read, or there is no room, the whole network is asked.
@@ -69,11 +69,11 @@ def _probs(network: Unlocked, kept: Features, photos: int, device: torch.device)
     batches = []
     for start in range(0, photos, _BATCH):
         rows = range(start, min(start + _BATCH, photos))
-        said = []
+        outputs = []
         for view in range(len(kept.views)):
             inputs = [tensor.to(device) for tensor in kept.tensors([view] * len(rows), rows)]
             with torch.inference_mode():
-                said.append(network(*inputs).float().sigmoid())
-        batches.append(torch.stack(said).mean(dim=0))
+                outputs.append(network(*inputs).float().sigmoid())
+        batches.append(torch.stack(outputs).mean(dim=0))
     probs: np.ndarray = torch.cat(batches).cpu().numpy()
     return probs

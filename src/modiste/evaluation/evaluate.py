@@ -31,11 +31,11 @@ from modiste.runs.run import Run
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What a model said of a split, and how good that is.
+    """The predictions of a model for a split, and their scores.
 
     Attributes:
         split: name of the split.
-        predictions: what the network said of all photos, unreadable ones included.
+        predictions: the network's probabilities of all photos, unreadable ones included.
         decided: probs, calibrated where the decision is, and decisions of the n photos that could be read.
         decision: what turned probabilities into decisions.
         folds: (n,) fold numbers of the cross-fitting; None where there was none.
@@ -79,8 +79,8 @@ class Evaluation:
     @property
     def failed(self) -> dict[str, str]:
         """Path of each photo that could not be read -> why."""
-        said = self.predictions
-        return {name: error for name, error in zip(said.photos(), said.errors, strict=True) if error is not None}
+        photos, errors = self.predictions.photos(), self.predictions.errors
+        return {name: error for name, error in zip(photos, errors, strict=True) if error is not None}
 
     @property
     def views(self) -> Views:
@@ -150,7 +150,7 @@ def score_predictions(
     manifest: str | None = None,
     thresholds: str | None = None,
 ) -> Evaluation:
-    """Decide and score what a network said; nothing is written.
+    """Decide and score predictions; nothing is written.
 
     Args:
         run: whose network it was.

@@ -31,7 +31,7 @@ class ThresholdCurve(NamedTuple):
 
 
 def plot_reliability(targets: np.ndarray, raw: np.ndarray, probs: np.ndarray, names: Sequence[str], path: Path) -> None:
-    """How often each label holds where it is said with a probability of p, one small plot a label.
+    """How often each label holds where it is predicted with a probability of p, one small plot a label.
 
     Each plot runs from 0 to the number at its corner. Orange: the network's own probabilities; blue, with 95 %
     intervals: those that are decided on.
@@ -74,8 +74,8 @@ def plot_thresholds(curves: Sequence[ThresholdCurve], beta: float, path: Path) -
         at = x + float(_place(np.array([curve.threshold]))[0])
         axes.vlines(at, y, y + 1, color=VERMILLION, linewidth=0.8, linestyle="--")
         axes.vlines(at, y + curve.interval.low, y + curve.interval.high, color=VERMILLION, linewidth=2.5)
-        said = int((counts.probs > curve.threshold).sum())
-        reached = float(counts.fbeta(beta)[said - 1]) if said else 0.0
+        predicted = int((counts.probs > curve.threshold).sum())
+        reached = float(counts.fbeta(beta)[predicted - 1]) if predicted else 0.0
         axes.plot(at, y + reached, "o", color=VERMILLION, markersize=4)
     save_plot(figure, path)
 

@@ -45,7 +45,7 @@ class Tuned:
         evaluation: cross-fitted, on the photos that it was tuned on: what may be expected.
         in_sample: scores of the decision on those same photos, which flatter it.
         before: scores of the paper's rule, probability > 0.5, on the same photos.
-        notes: a sentence for each label whose threshold says less than it seems to, or that a catalogue has more
+        notes: a sentence for each label whose threshold is less certain than it seems, or that a catalogue has more
             or less of.
     """
 
@@ -103,7 +103,7 @@ def tune_predictions(
     views: Views | None = None,
     catalogue: Sequence[PhotoLike] = (),
 ) -> Tuned:
-    """Calibrate and tune on what a network said of labelled photos; nothing is written.
+    """Calibrate and tune on predictions for labelled photos; nothing is written.
 
     Args:
         run: whose network it was.

@@ -1,4 +1,4 @@
-"""A comparison: train every candidate with every seed, score the runs, say which is best and how sure that is.
+"""A comparison: train every candidate with every seed, score the runs, name the best and how sure that is.
 
 Everything is in one folder, and what is finished is not done again: a killed comparison is resumed where it stopped.
 
@@ -53,7 +53,7 @@ from modiste.training.state import check_recipe, make_fabric, trainable_parts
 GRID_FILE, BASE_FILE = "compare.toml", "base.toml"
 _TIMED, _TIMED_SECONDS = 32, 1.0  # photos and time, both at least, for which tagging is timed
 
-Watch = Callable[[str], Monitor]  # the title of a run -> who is told of its training
+Watch = Callable[[str], Monitor]  # the title of a run -> its Monitor
 
 
 def create_comparison(folder: Path, grid: Grid, manifest: Manifest) -> None:
@@ -103,7 +103,7 @@ def run_comparison(folder: Path, *, accelerator: str = "auto", watch: Watch = la
     Args:
         folder: made by `create_comparison`.
         accelerator: as for `make_fabric`.
-        watch: gives for a run's title who is told of its training.
+        watch: gives for a run's title the Monitor of its training.
 
     Raises:
         RunError: the folder is no comparison, or another process is at it.
@@ -191,7 +191,7 @@ def _outcome(planned: _Planned, manifest: Manifest, accelerator: str, watch: Wat
 
 
 def _ask(run: Run, split: str, monitor: Monitor) -> None:
-    """Ask the network of a split, and keep what it says for whoever tunes or scores."""
+    """Run the network on a split, and keep its probabilities for tuning and scoring."""
     write(run, split, predict_kept(run, run.manifest().part(split), monitor.caching))
 
 

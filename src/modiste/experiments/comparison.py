@@ -42,7 +42,7 @@ def compare(
         changes: "section.key=value", for all candidates.
         grid: candidates of their own, or the TOML file that holds them, in place of the five before.
         accelerator: "auto", "cpu", "cuda" or "mps".
-        watch: gives for a run's title who is told of its training.
+        watch: gives for a run's title the Monitor of its training.
 
     Raises:
         ManifestError: the split leaves nothing to train on, or photos are missing.

@@ -1,4 +1,4 @@
-"""Cross-validation: a run for each fold, and one ensemble of them, tuned on what each says of photos it never saw.
+"""Cross-validation: a run for each fold, and one ensemble of them, tuned on out-of-fold predictions.
 
 folds.json            their numbers
 base.toml             the recipe of all
@@ -73,7 +73,7 @@ def create_folds(folder: Path, recipe: Recipe, manifest: Manifest, count: int) -
 
 @dataclass(frozen=True)
 class _FoldRun:
-    """The run whose own fold validates, and who is told of it."""
+    """The run whose own fold validates, and its Monitor."""
 
     fold: int
     run: Run
@@ -88,7 +88,7 @@ def cross_validate(
     Args:
         folder: made by `create_folds`.
         accelerator: as for `make_fabric`.
-        watch: gives for a run's title who is told of its training.
+        watch: gives for a run's title the Monitor of its training.
 
     Raises:
         RunError: the folder is no cross-validation, or another process is at it.
@@ -124,7 +124,7 @@ def _fill(folder: Path, accelerator: str, watch: Callable[[str], Monitor]) -> No
 
 
 def _assemble(folder: Path, manifest: Manifest, runs: Sequence[_FoldRun]) -> None:
-    """Write the ensemble, and what each run says of its own fold."""
+    """Write the ensemble, and the predictions of each run for its own fold."""
     folds = manifest.frame["fold"].to_numpy()
     splits = np.where(folds >= 0, "val", manifest.parts)
     whole = manifest.with_column("split", np.where(np.isin(splits, ("val", "test")), splits, "").tolist())

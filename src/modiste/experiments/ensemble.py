@@ -67,19 +67,19 @@ def blend(
         _check_same(named[0], runs[0], folder, run, split)
         _check_unseen(named[0], runs[0], folder, run)
     settings(runs[0], policy, calibration)  # refused before networks are asked
-    said = [predicted(run, split, None, progress) for run in runs]
+    members = [predicted(run, split, None, progress) for run in runs]
     with new_folder(output, "another -o") as unfinished:
-        choice = _make(unfinished, runs, said, split)
+        choice = _make(unfinished, runs, members, split)
         tuned = tune(unfinished, policy=policy, calibration=calibration, split=split)
     return Blended(BlendRun.read(output), choice, tuned)
 
 
-def _make(folder: Path, runs: Sequence[Run], said: Sequence[Predictions], split: str) -> BlendChoice:
-    """Choose a blend, and write its folder and what it says of the photos it was fitted on, out of fold."""
-    whole = np.stack([one.raw for one in said])
-    errors = [next(filter(None, each), None) for each in zip(*(one.errors for one in said), strict=True)]
+def _make(folder: Path, runs: Sequence[Run], members: Sequence[Predictions], split: str) -> BlendChoice:
+    """Choose a blend, and write its folder and its out-of-fold predictions for the photos it was fitted on."""
+    whole = np.stack([one.raw for one in members])
+    errors = [next(filter(None, each), None) for each in zip(*(one.errors for one in members), strict=True)]
     read = np.array([error is None for error in errors])
-    part = said[0].part.select(read)
+    part = members[0].part.select(read)
     groups = group_numbers(part)
     count = DecideConfig().folds
     folds = make_folds(part.targets, groups, count)
@@ -88,7 +88,7 @@ def _make(folder: Path, runs: Sequence[Run], said: Sequence[Predictions], split:
     made = BlendRun.write(folder, runs, runs[0].manifest(), choice.blend, facts)
     outside = np.full(whole.shape[1:], np.nan, np.float32)
     outside[read] = choice.probs
-    write(made, split, Predictions(said[0].part, outside, errors, made.views))
+    write(made, split, Predictions(members[0].part, outside, errors, made.views))
     return choice
 
 

@@ -1,4 +1,4 @@
-"""Trained runs, what they reached, and means over seeds that say how sure they are: other photos, other seeds."""
+"""Trained runs, what they reached, and means over seeds with their uncertainty over photos and seeds."""
 
 from __future__ import annotations
 
@@ -145,5 +145,5 @@ def ranged(interval: Interval) -> str:
 
 
 def spread(mean: Mean) -> str:
-    """A mean with the standard deviation over seeds."""
-    return f"{number(mean.mean)} ± {number(mean.sd)}"
+    """A mean with the standard deviation over seeds, where there are several."""
+    return number(mean.mean) if math.isnan(mean.sd) else f"{number(mean.mean)} ± {number(mean.sd)}"

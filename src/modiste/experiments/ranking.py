@@ -37,7 +37,7 @@ _MOST_NAMES = 6  # of one list in a sentence
 
 @dataclass(frozen=True)
 class RankedCandidate:
-    """One candidate: what `Outcome` says, over its seeds.
+    """One candidate: its outcomes over its seeds.
 
     Attributes:
         val_map: without an interval.
@@ -140,7 +140,7 @@ class Ranking:
         return dict(_finite(whole))
 
     def to_frame(self) -> pl.DataFrame:
-        """A row for each candidate, the best first; null where nothing can be said.
+        """A row for each candidate, the best first; null where they can't be told.
 
         Columns: candidate, backbone, optimizer, seeds; val_map; for each score of `SCORES` NAME, NAME.sd, NAME.low,
         NAME.high and, behind the leader, NAME.behind, NAME.behind.low, NAME.behind.high; then costs.

@@ -29,15 +29,15 @@ class BlendedNetwork(nn.Module):
 
     def forward(self, photos: Tensor) -> tuple[Tensor, ...]:
         """(n, size, size, 3) uint8 RGB -> probs, features of all members, and the mean of their maps."""
-        said = [member(photos) for member in self.members]
-        probs = torch.stack([each[0] for each in said]).double()
+        outputs = [member(photos) for member in self.members]
+        probs = torch.stack([each[0] for each in outputs]).double()
         if self.method == "stack":
             clipped = probs.clamp(NEAREST, 1 - NEAREST)
             logits = (clipped / (1 - clipped)).log().transpose(0, 1).flatten(1)
             blended = (logits @ self.coefficients.T + self.intercepts).sigmoid()
         else:
             blended = (probs * self.weights[:, None, None]).sum(dim=0).clamp(0, 1)
-        features = torch.cat([each[1] for each in said], dim=1)
-        maps = [each[2] for each in said if len(each) > 2]
-        alike = len(maps) == len(said) and len({each.shape[1:] for each in maps}) == 1
+        features = torch.cat([each[1] for each in outputs], dim=1)
+        maps = [each[2] for each in outputs if len(each) > 2]
+        alike = len(maps) == len(outputs) and len({each.shape[1:] for each in maps}) == 1
         return blended.float(), features, *([torch.stack(maps).mean(dim=0)] if alike else [])

@@ -30,7 +30,7 @@ def model_card(
 
     Args:
         name: of the model.
-        label_set: what it says.
+        label_set: the labels it predicts.
         decision: how probabilities become decisions.
         facts: backbone, recipe and the like.
         photos: how many there are of each split.

@@ -110,7 +110,7 @@ def export(
         progress: told (what is being done, how far, of how much).
 
     Raises:
-        RunError: there is no trained model, its backbone can't be exported, or the file says something else.
+        RunError: there is no trained model, its backbone can't be exported, or the file gives other probabilities.
         UsageError: the file exists, there are no such views, too few photos, or members of a blend see other squares.
     """
     folder, path = Path(folder), Path(path)
@@ -125,7 +125,7 @@ def export(
         parity = check_parity(opened.original, tags, opened.photos, partial(progress, "comparing"))
         if not parity.largest <= TOLERANCE:  # also rejects nan
             raise RunError.expected(
-                f"{path} to say what {folder} says, within {TOLERANCE:g}",
+                f"{path} to give the probabilities of {folder}, within {TOLERANCE:g}",
                 f"a difference of {parity.largest:.2g} in {parity.photos} photos",
                 "another backbone",
             )

@@ -12,7 +12,7 @@ import numpy as np
 from modiste.inference.predictor import BasePredictor, Ensemble, Predictor
 from modiste.runs.load import locate
 
-_ROUNDS = 7  # timed runs of one photo; their median is told
+_ROUNDS = 7  # timed runs of one photo; their median is printed
 
 
 def model_info(model: Path | str) -> dict[str, Any]:

@@ -128,7 +128,7 @@ class CostMeter:
             raise UsageError.expected(f"{split} photos with labels", "none that can be read", "the run's own")
 
     def cost(self, tags: Predictor) -> Cost:
-        """What `tags` says, against the float32 model."""
+        """Scores of `tags`, against those of the float32 model."""
         after = np.array([one.probs for one in tags.raw(self._part.photos())])
         label_set, decision = tags.label_set, tags.decision
         decided, decided_after = (decision.apply(raw, label_set) for raw in (self._before, after))
@@ -182,7 +182,7 @@ def read_squares(photos: Sequence[Path], image: ImageConfig) -> np.ndarray:
 
 
 def int8_card(rounded: Rounded) -> str:
-    """What the card of a rounded model says of that."""
+    """The section on quantization in a model card."""
     kept = f"{rounded.kept} of {rounded.blocks} blocks stayed in float32.\n\n" if rounded.kept else ""
     rows = []
     for cost in rounded.costs:

@@ -158,7 +158,7 @@ class _Fetch:
     state: FetchState
     progress: Callable[[FetchState], None]
     retry_failed: bool
-    closed: dict[str, tuple[float, Failure]] = field(default_factory=dict)  # host -> until when, and what it said
+    closed: dict[str, tuple[float, Failure]] = field(default_factory=dict)  # host -> until when, and why
     pending: dict[str, str] = field(default_factory=dict)  # name -> URL of what waits and of what is on its way
 
     async def run(self, rows: Iterator[ListedPhoto]) -> None:
@@ -175,10 +175,10 @@ class _Fetch:
                         if self.more and not self.hosts.waiting:
                             continue
                     await free.acquire()
-                    job = await self.hosts.take()
-                    if job is None:
+                    request = await self.hosts.take()
+                    if request is None:
                         return
-                    tasks.create_task(self._try(job)).add_done_callback(lambda _: free.release())
+                    tasks.create_task(self._try(request)).add_done_callback(lambda _: free.release())
 
     def _feed(self, rows: Iterator[ListedPhoto]) -> None:
         """Put the next rows in line, but for those that are settled."""
@@ -226,48 +226,48 @@ class _Fetch:
         self.pending[row.name] = row.url
         self.hosts.put(host, _Request(row.name, row.url, host))
 
-    async def _try(self, job: _Request) -> None:
+    async def _try(self, request: _Request) -> None:
         """One attempt at one photo."""
-        job.attempts += 1
+        request.attempts += 1
         try:
-            await self._fetch(job)
+            await self._fetch(request)
         except Failure as failure:
-            wait = self._wait(job, failure)
+            wait = self._wait(request, failure)
             if wait is not None:
                 if failure.wait is not None:
-                    self.hosts.pause(job.host, failure.wait)
-                self.hosts.put(job.host, job, wait)
-                self.hosts.release(job.host)
+                    self.hosts.pause(request.host, failure.wait)
+                self.hosts.put(request.host, request, wait)
+                self.hosts.release(request.host)
                 return
-            self._fail(job.name, job.url, failure)
+            self._fail(request.name, request.url, failure)
         else:
             self.state.fetched += 1
             self._settle()
-        self.hosts.release(job.host)
-        del self.pending[job.name]
+        self.hosts.release(request.host)
+        del self.pending[request.name]
         self._close_if_done()
 
-    async def _fetch(self, job: _Request) -> None:
+    async def _fetch(self, request: _Request) -> None:
         loop = asyncio.get_running_loop()
-        until, refusal = self.closed.get(job.host, (0.0, None))
+        until, refusal = self.closed.get(request.host, (0.0, None))
         if refusal is not None and until > loop.time():
             raise refusal
-        body = await download(self.session, job.url, self.config, self.folder)
+        body = await download(self.session, request.url, self.config, self.folder)
         self.state.bytes += body.size
         try:
-            await loop.run_in_executor(self.pool, _keep, self.shelf, self.config.size, job, body)
+            await loop.run_in_executor(self.pool, _keep, self.shelf, self.config.size, request, body)
         except PhotoError as error:
             failure = Failure("not a photo", error.got, heals="truncated" in error.got)
             failure.http, failure.final_url = body.http, body.final_url
             raise failure from None
         self.ledger.record(self.shelf.placed())
 
-    def _wait(self, job: _Request, failure: Failure) -> float | None:
+    def _wait(self, request: _Request, failure: Failure) -> float | None:
         """Seconds until the next attempt; None where there is none."""
         if failure.wait is not None and failure.wait > _LONGEST_WAIT:
-            self.closed.setdefault(job.host, (asyncio.get_running_loop().time() + failure.wait, failure))
+            self.closed.setdefault(request.host, (asyncio.get_running_loop().time() + failure.wait, failure))
             return None
-        return pause(failure, job.attempts, self.config.retries)
+        return pause(failure, request.attempts, self.config.retries)
 
     def _fail(self, name: str, url: str, failure: Failure) -> None:
         fix = _FIXES.get(failure.kind, "--retry-failed" if failure.heals else "another URL")
@@ -292,11 +292,11 @@ class _Fetch:
         self.ledger.record(self.shelf.placed())
 
 
-def _keep(shelf: PhotoStore, size: int | None, job: _Request, body: Body) -> None:
+def _keep(shelf: PhotoStore, size: int | None, request: _Request, body: Body) -> None:
     """Decode and put away, in a thread."""
     with body.file:
         body.file.seek(0)
         data = body.file.read()
-    photo = examine(data, job.url, size)
-    outcome = FetchRecord(job.name, job.url, http=body.http, final_url=body.final_url, **photo.facts())
+    photo = examine(data, request.url, size)
+    outcome = FetchRecord(request.name, request.url, http=body.http, final_url=body.final_url, **photo.facts())
     shelf.put(outcome, photo)

@@ -30,7 +30,7 @@ class Hosts(Generic[Request]):
 
     def __init__(self, per_host: int, rate: float | None) -> None:
         self._hosts: dict[str, _Host[Request]] = defaultdict(_Host)
-        self._ready: list[tuple[float, int, str]] = []  # heap of hosts that have a job and room for it
+        self._ready: list[tuple[float, int, str]] = []  # heap of hosts that have a request and room for it
         self._count = itertools.count()  # first come, first served between equal times
         self._changed = asyncio.Event()
         self._per_host = per_host
@@ -38,16 +38,16 @@ class Hosts(Generic[Request]):
         self._closed = False
         self.waiting = 0  # jobs, those that wait out a delay among them
 
-    def put(self, host: str, job: Request, delay: float = 0.0) -> None:
-        """Let a job wait for its turn, after `delay` seconds."""
+    def put(self, host: str, request: Request, delay: float = 0.0) -> None:
+        """Let a request wait for its turn, after `delay` seconds."""
         self.waiting += 1
         if delay:
-            asyncio.get_running_loop().call_later(delay, self._enter, host, job)
+            asyncio.get_running_loop().call_later(delay, self._enter, host, request)
         else:
-            self._enter(host, job)
+            self._enter(host, request)
 
     async def take(self) -> Request | None:
-        """The next job whose host may be asked, None after `close`; call `release` when it has ended."""
+        """The next request whose host may be asked, None after `close`; call `release` when it has ended."""
         while not self._closed:
             while self._ready and self._ready[0][0] <= self._now():
                 name = heapq.heappop(self._ready)[2]
@@ -73,9 +73,9 @@ class Hosts(Generic[Request]):
         host.active += 1
         host.next = max(host.next, self._now()) + self._gap
         self.waiting -= 1
-        job = host.waiting.popleft()
+        request = host.waiting.popleft()
         self._queue(name)
-        return job
+        return request
 
     def release(self, host: str) -> None:
         """A request to this host has ended."""
@@ -100,8 +100,8 @@ class Hosts(Generic[Request]):
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
 
-    def _enter(self, host: str, job: Request) -> None:
-        self._hosts[host].waiting.append(job)
+    def _enter(self, host: str, request: Request) -> None:
+        self._hosts[host].waiting.append(request)
         self._queue(host)
 
     def _queue(self, name: str) -> None:

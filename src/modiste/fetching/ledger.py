@@ -21,7 +21,7 @@ class FetchRecord:
 
     Attributes:
         name: of its file, without suffix.
-        url: where the list said it is.
+        url: as the list names it.
         failure: the kind of failure, such as "http 404"; "" where it was fetched.
         error: one sentence; "" where it was fetched.
         http: status code of the last response; 0 where there was none.

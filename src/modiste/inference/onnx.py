@@ -190,5 +190,5 @@ def _run(session: Any, photos: np.ndarray, maps: bool) -> NetworkOutput:
     wanted = [name for name in there if maps or name != "maps"]
     options = onnxruntime.RunOptions()
     options.only_execute_path_to_fetches = True  # else maps are computed and thrown away
-    said = dict(zip(wanted, session.run(wanted, {"photos": photos}, options), strict=True))
-    return NetworkOutput(said["probs"], said["features"], said.get("maps"))
+    outputs = dict(zip(wanted, session.run(wanted, {"photos": photos}, options), strict=True))
+    return NetworkOutput(outputs["probs"], outputs["features"], outputs.get("maps"))

@@ -1,6 +1,6 @@
 """Predictor and Ensemble: photos to probabilities and chosen labels, whatever computes the network.
 
-No torch here: a Predictor is given a function from pixels to what a network says. Reading, resizing,
+No torch here: a Predictor is given a function from pixels to a network's output. Reading, resizing,
 test-time augmentation and the decision are the same for a run folder and for an exported file.
 """
 
@@ -40,7 +40,7 @@ class Forward(Protocol):
     """What computes a network."""
 
     def __call__(self, photos: np.ndarray, *, maps: bool) -> NetworkOutput:
-        """What it says of (n, size, size, 3) uint8 RGB; maps are None where they are not asked for."""
+        """Its output for (n, size, size, 3) uint8 RGB; maps are None where they are not asked for."""
 
 
 class _Read(NamedTuple):
@@ -57,7 +57,7 @@ class BasePredictor(ABC):
         label_set: what each column of probabilities means.
         image: side and resize mode of the square that maps lie over.
         cells: where in that square the cells of a map lie; None where there are no maps.
-        decision: from the network's probabilities to what is said.
+        decision: from the network's probabilities to decisions.
         views: test-time augmentation.
         batch_size: photos that are asked and decided together.
         readers: threads that read and decode ahead.
@@ -78,7 +78,7 @@ class BasePredictor(ABC):
 
     @abstractmethod
     def ask_each(self, squares: Mapping[ImageConfig, np.ndarray], *, maps: bool = False) -> NetworkOutput:
-        """What it says of n photos, given as (n, size, size, 3) uint8 RGB for each of `seen`."""
+        """Its output for n photos, given as (n, size, size, 3) uint8 RGB for each of `seen`."""
 
     def raw(self, sources: Iterable[PhotoLike], *, maps: bool = False) -> Iterator[RawPrediction]:
         """The network's own probabilities of any number of photos, in order, before any calibration."""
@@ -125,12 +125,12 @@ class BasePredictor(ABC):
         for batch in batches(self._asked(photos, heatmaps), self.batch_size):  # deciding each alone costs a millisecond
             readable = [one.probs for _, one in batch if one.error is None]
             decided = self.decision.apply(np.stack(readable), self.label_set) if readable else ((), ())
-            said = zip(*decided, strict=True)
+            rows = zip(*decided, strict=True)
             for photo, (name, probs, error, maps) in batch:
                 if error is not None:
                     yield photo, Prediction(name, self.label_set, probs, (), error)
                     continue
-                prob, decisions = next(said)
+                prob, decisions = next(rows)
                 ids = tuple(label for label, yes in zip(self.label_set.ids, decisions, strict=True) if yes)
                 thresholds = self.decision.thresholds.values
                 yield photo, Prediction(name, self.label_set, prob, ids, None, maps, self.cells, thresholds)
@@ -139,13 +139,13 @@ class BasePredictor(ABC):
         for batch in batches(self._read_ahead(photos), self.batch_size):
             readable = [one.squares for one in batch if not isinstance(one.squares, PhotoError)]
             squares = {image: np.stack([each[image] for each in readable]) for image in self.seen if readable}
-            said = iter(_each(self.ask_each(squares, maps=maps)) if readable else ())
+            rows = iter(_each(self.ask_each(squares, maps=maps)) if readable else ())
             for photo, found in batch:
                 if isinstance(found, PhotoError):
                     nothing = np.full(len(self.label_set), np.nan, np.float32)
                     yield photo, RawPrediction(photo.name, nothing, str(found))
                 else:
-                    probs, places = next(said)
+                    probs, places = next(rows)
                     yield photo, RawPrediction(photo.name, probs, None, places)
 
     def _read_ahead(self, photos: Iterable[Photo]) -> Iterator[_Read]:
@@ -167,7 +167,7 @@ class Predictor(BasePredictor):
         forward: what computes the network.
         label_set: what each column means.
         image: side and resize mode of the photos that `forward` takes.
-        decision: from these probabilities to what is said.
+        decision: from these probabilities to decisions.
         views: test-time augmentation; probabilities of the views are averaged (paper).
         batch_size: photos that go through `forward` together.
         readers: threads that read and decode ahead.
@@ -198,11 +198,11 @@ class Predictor(BasePredictor):
         return (self.image,)
 
     def ask_each(self, squares: Mapping[ImageConfig, np.ndarray], *, maps: bool = False) -> NetworkOutput:
-        """What the network says of its own squares."""
+        """The network's output for its own squares."""
         return self.ask(squares[self.image], maps=maps)
 
     def ask(self, photos: np.ndarray, *, maps: bool = False) -> NetworkOutput:
-        """What the network says of (n, size, size, 3) uint8 RGB; probabilities are the mean over the views.
+        """The network's output for (n, size, size, 3) uint8 RGB; probabilities are the mean over the views.
 
         Maps and features are those of the photos as they are.
         """
@@ -268,12 +268,12 @@ class Ensemble(BasePredictor):
         return max(member.readers for member in self.members)
 
     def ask_each(self, squares: Mapping[ImageConfig, np.ndarray], *, maps: bool = False) -> NetworkOutput:
-        """The blend of what the members say, the features of all, and the mean of their maps where they are alike."""
+        """The members' blended probabilities, the features of all, and the mean of their maps where they are alike."""
         alike = maps and self.cells is not None
-        said = [member.ask_each(squares, maps=alike) for member in self.members]
-        every = [one.maps for one in said if one.maps is not None]
-        probs = self.blend.apply(np.stack([one.probs for one in said]))
-        features = np.concatenate([one.features for one in said], axis=1)
+        outputs = [member.ask_each(squares, maps=alike) for member in self.members]
+        every = [one.maps for one in outputs if one.maps is not None]
+        probs = self.blend.apply(np.stack([one.probs for one in outputs]))
+        features = np.concatenate([one.features for one in outputs], axis=1)
         return NetworkOutput(probs, features, np.mean(every, axis=0) if alike else None)
 
 
@@ -314,9 +314,9 @@ def make_views(photos: np.ndarray, views: Views) -> Iterator[np.ndarray]:
                 yield padded[:, top : top + side.shape[1], left : left + side.shape[2]]
 
 
-def _each(said: NetworkOutput) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+def _each(output: NetworkOutput) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
     """Probabilities and maps of one photo after the other."""
-    return zip(said.probs, said.maps if said.maps is not None else repeat(None), strict=False)
+    return zip(output.probs, output.maps if output.maps is not None else repeat(None), strict=False)
 
 
 def _read(photo: Photo, seen: tuple[ImageConfig, ...]) -> _Read:

@@ -28,7 +28,7 @@ _FIRST = ("photo", "labels", "error")  # columns before those of the labels
 
 
 class Tagged(NamedTuple):
-    """A photo, its path or a file's bytes, and what was said of it."""
+    """A photo, its path or a file's bytes, and its prediction."""
 
     id: str
     source: PhotoLike

@@ -189,7 +189,7 @@ def _files(arguments: Sequence[str]) -> PhotoStream:
         for chunk in batches((InputPhoto(printable(str(path)), path) for path in _found(arguments)), size):
             yield partial(iter, chunk)
 
-    if len(arguments) < 1000:  # a pattern or folder without photos is told before a model is opened
+    if len(arguments) < 1000:  # a pattern or folder without photos is refused before a model is opened
         for argument in arguments:
             next(_found([argument]))
     return PhotoStream(lambda: sum(1 for _ in _found(arguments)), parts)

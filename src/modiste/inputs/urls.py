@@ -21,7 +21,7 @@ _LONGEST_WAIT = 30.0  # seconds: nobody waits longer for one photo's server
 
 
 def fetched(items: Iterable[InputPhoto], config: FetchConfig) -> Iterator[InputPhoto]:
-    """The same items, their Urls replaced by what lies behind them: bytes, or the PhotoError that says why not."""
+    """The same items, their Urls replaced by what lies behind them: bytes, or the PhotoError with the reason."""
     with _loop(config) as ask:
         waiting: deque[tuple[InputPhoto, Future[bytes | PhotoError] | None]] = deque()
         for item in items:

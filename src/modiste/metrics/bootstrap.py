@@ -30,7 +30,7 @@ _WEIGHTS = 2**22  # photos x labels x replicates beyond which a block holds fewe
 
 
 class Interval(NamedTuple):
-    """Where a score lies, with the probability that was asked for; nan where nothing can be said."""
+    """Where a score lies, with the probability that was asked for; nan where nothing can be told."""
 
     low: float
     high: float
@@ -187,10 +187,10 @@ def comparisons(
         if name not in known:
             close = ", ".join(f"'{one}'" for one in get_close_matches(name, known, n=3) or known[:3])
             raise UsageError.expected("the name of a score", f"'{name}'", f"one of {close}")
-    points = [flat_scores(score(targets, *said, label_set)) for said in (first, second)]
+    points = [flat_scores(score(targets, *predicted, label_set)) for predicted in (first, second)]
     draws = [
-        replicate(targets, *said, label_set, groups=groups, replicates=replicates, seed=seed)
-        for said in (first, second)
+        replicate(targets, *predicted, label_set, groups=groups, replicates=replicates, seed=seed)
+        for predicted in (first, second)
     ]
     found = []
     for name in names:

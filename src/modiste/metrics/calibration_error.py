@@ -1,4 +1,4 @@
-"""Reliability: whether what is said with a probability of p is right in a share p of the photos."""
+"""Reliability: whether what is predicted with a probability of p is right in a share p of the photos."""
 
 from __future__ import annotations
 

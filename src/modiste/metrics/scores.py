@@ -52,10 +52,10 @@ class GroupScore:
     Attributes:
         n: number of those photos.
         accuracy: share of them where the most probable label is the positive one; nan where n = 0.
-        majority: id of the label that always saying the most frequent one would say.
-        majority_accuracy: accuracy of always saying it.
+        majority: id of the most frequent label.
+        majority_accuracy: accuracy of always predicting it.
         ids: label ids, the order of both axes of `confusion`.
-        confusion: (labels of the group, labels of the group) int64; rows are true, columns are said.
+        confusion: (labels of the group, labels of the group) int64; rows are true, columns are predicted.
     """
 
     n: int
@@ -128,7 +128,7 @@ def measure_prevalence(targets: np.ndarray) -> np.ndarray:
 
 
 def precision_recall(target: np.ndarray, prob: np.ndarray) -> Curve:
-    """Precision and recall of one label when everything at or above a probability is said to have it.
+    """Precision and recall of one label when everything at or above a probability is predicted to have it.
 
     Args:
         target: (n,) 1, 0 or -1 = unknown.
@@ -208,7 +208,7 @@ def score(
     for where in label_set.exclusive.values():
         usual[:, where] = np.arange(len(where)) == base[where].argmax()
     baselines = {
-        # It says every label of an exclusive group, so there is no choice to be right or wrong.
+        # It predicts every label of an exclusive group, so there is no choice to be right or wrong.
         "yes to everything": _score(targets, constant, yes, label_set, {}),
         "prevalence": _score(targets, frequent, usual, label_set, _groups(targets, frequent, label_set, base)),
     }
@@ -225,8 +225,8 @@ def _score(
 ) -> Scores:
     check_probs(targets, decisions, label_set)
     mean_ap = mean_average_precision(targets, probs, label_set)
-    positive, negative, said = targets == 1, targets == 0, decisions == 1
-    right, wrong, missed = positive & said, negative & said, positive & ~said
+    positive, negative, predicted = targets == 1, targets == 0, decisions == 1
+    right, wrong, missed = positive & predicted, negative & predicted, positive & ~predicted
     each = ratios(right.sum(axis=0), wrong.sum(axis=0), missed.sum(axis=0))
     by_photo = ratios(right.sum(axis=1), wrong.sum(axis=1), missed.sum(axis=1))
     known, positives = (positive | negative).sum(axis=0), positive.sum(axis=0)
@@ -251,7 +251,7 @@ def _groups(targets: np.ndarray, probs: np.ndarray, label_set: LabelSet, base: n
 
 
 def choices(targets: np.ndarray, probs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which photos have exactly one label of an exclusive group, (n,) bool; of these, which it is and which is said.
+    """Which photos have exactly one label of an exclusive group, (n,) bool; of these, the true and the predicted one.
 
     Args:
         targets, probs: (n, labels of the group).
@@ -261,15 +261,15 @@ def choices(targets: np.ndarray, probs: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def _group(targets: np.ndarray, probs: np.ndarray, label_set: LabelSet, at: np.ndarray, base: np.ndarray) -> GroupScore:
-    one, true, said = choices(targets, probs)
+    one, true, predicted = choices(targets, probs)
     size, majority = len(at), int(base[at].argmax())
     return GroupScore(
         n=int(one.sum()),
-        accuracy=_mean(true == said),
+        accuracy=_mean(true == predicted),
         majority=label_set.ids[at[majority]],
         majority_accuracy=_mean(true == majority),
         ids=tuple(label_set.ids[k] for k in at),
-        confusion=np.bincount(true * size + said, minlength=size * size).reshape(size, size),
+        confusion=np.bincount(true * size + predicted, minlength=size * size).reshape(size, size),
     )
 
 

@@ -1,7 +1,7 @@
-"""Sweep: what is said of one label, and how much of it rightly, as its threshold falls.
+"""Sweep: what is predicted of one label, and how much of it rightly, as its threshold falls.
 
-A cut says everything at or above one of the label's probabilities. Curves, average precision and the best
-thresholds are read off the counts at the cuts; a threshold makes the cut whose probabilities are strictly
+A cut predicts the label for every photo at or above one of the label's probabilities. Curves, average precision
+and the best thresholds are read off the counts at the cuts; a threshold makes the cut whose probabilities are strictly
 greater than it (`modiste.decisions.thresholds`).
 """
 
@@ -41,14 +41,14 @@ class Sweep:
     Attributes:
         probs: (m,) float32 or float64, the distinct probabilities, falling.
         hits: (m,) int64, positives at or above each; float64 once weighted.
-        said: (m,) int64, photos at or above each; float64 once weighted.
+        predicted: (m,) int64, photos at or above each; float64 once weighted.
         positives: photos that have the label, each counting 1.
         known: photos of which it is known whether they have it, each counting 1.
     """
 
     probs: np.ndarray
     hits: np.ndarray
-    said: np.ndarray
+    predicted: np.ndarray
     positives: int
     known: int
 
@@ -62,17 +62,17 @@ class Sweep:
 
     @property
     def precision(self) -> np.ndarray:
-        """(m,) float64, share of what a cut says that is right."""
-        return _ratio(self.hits, self.said)
+        """(m,) float64, share of a cut's predictions that are right."""
+        return _ratio(self.hits, self.predicted)
 
     @property
     def recall(self) -> np.ndarray:
-        """(m,) float64, share of the positives that a cut says; 0 where there are none."""
-        return _ratio(self.hits, self.hits[-1:])  # the last cut says everything
+        """(m,) float64, share of the positives that a cut predicts; 0 where there are none."""
+        return _ratio(self.hits, self.hits[-1:])  # the last cut predicts every photo
 
     def fbeta(self, beta: float, at: np.ndarray | slice = slice(None)) -> np.ndarray:
         """F-beta, float64, of all cuts or of those at some positions; recall counts `beta` times as much."""
-        return _ratio((1 + beta**2) * self.hits[at], self.said[at] + beta**2 * self.hits[-1:])
+        return _ratio((1 + beta**2) * self.hits[at], self.predicted[at] + beta**2 * self.hits[-1:])
 
     @property
     def average_precision(self) -> float:
@@ -80,7 +80,7 @@ class Sweep:
         hits = self.hits[self.rising]
         if not hits.size:
             return math.nan
-        gains = np.diff(hits, prepend=0) * _ratio(hits, self.said[self.rising])
+        gains = np.diff(hits, prepend=0) * _ratio(hits, self.predicted[self.rising])
         return float(gains.sum() / hits[-1])  # no product of matrices, whose threads wait for those of `each_label`
 
     def weighted(self, positive: float, negative: float) -> Self:
@@ -89,7 +89,7 @@ class Sweep:
         With importance weights this is the sweep of photos of which another share has the label.
         """
         hits = positive * self.hits
-        return replace(self, hits=hits, said=hits + negative * (self.said - self.hits))
+        return replace(self, hits=hits, predicted=hits + negative * (self.predicted - self.hits))
 
 
 def sweep(target: np.ndarray, prob: np.ndarray) -> Sweep:
@@ -132,30 +132,30 @@ def merged(sweeps: Sequence[Sweep]) -> Sweep:
     """The sweep of the photos of several sweeps together, as they are weighted; at least one."""
     probs = np.concatenate([one.probs for one in sweeps])
     order = np.argsort(-probs, kind="stable")
-    hits, said = (
+    hits, predicted = (
         np.cumsum(np.concatenate([np.diff(part, prepend=0) for part in parts])[order])
-        for parts in ([one.hits for one in sweeps], [one.said for one in sweeps])
+        for parts in ([one.hits for one in sweeps], [one.predicted for one in sweeps])
     )
     probs = probs[order]
     ends = run_ends(probs)
     positives, known = sum(one.positives for one in sweeps), sum(one.known for one in sweeps)
-    return Sweep(probs[ends], hits[ends], said[ends], positives, known)
+    return Sweep(probs[ends], hits[ends], predicted[ends], positives, known)
 
 
 def midway(probs: np.ndarray, at: int) -> float:
-    """The threshold that says the probabilities from position 0 to `at`, midway to the next one or to 0.
+    """The threshold that predicts positions 0 to `at`, midway to the next one or to 0.
 
     Args:
         probs: distinct and falling, in [0, 1].
-        at: position of the last one to say. A probability of 0 can't be said, and 0 is returned.
+        at: position of the last one to predict. A probability of 0 can't be predicted, and 0 is returned.
     """
     return float(_midway(probs, np.array([at]))[0])
 
 
 def best_fbeta(sweep: Sweep, beta: float) -> Cut:
-    """The threshold with the best F-beta, exactly: among equal ones the highest, which says least.
+    """The threshold with the best F-beta, exactly: among equal ones the highest, which predicts the fewest.
 
-    Nothing is said, with a threshold of 1, where there is nothing to hit.
+    Nothing is predicted, with a threshold of 1, where there is nothing to hit.
     """
     at, thresholds = _possible(sweep, _best(sweep, beta, sweep.rising))
     if not at.size:  # where that cut can't be made, the best may hit no more than the one above
@@ -165,13 +165,13 @@ def best_fbeta(sweep: Sweep, beta: float) -> Cut:
 
 
 def lowest_with_precision(sweep: Sweep, precision: float) -> float | None:
-    """The lowest threshold, which says most, whose precision is at least `precision`; None where there is none."""
+    """The lowest threshold, which predicts the most, with a precision of at least `precision`; None without one."""
     _, thresholds = _possible(sweep, np.flatnonzero(sweep.precision >= precision))
     return float(thresholds[-1]) if thresholds.size else None
 
 
 def highest_with_recall(sweep: Sweep, recall: float) -> float | None:
-    """The highest threshold, which says least, whose recall is at least `recall`; None where there is none."""
+    """The highest threshold, which predicts the fewest, whose recall is at least `recall`; None where there is none."""
     _, thresholds = _possible(sweep, np.flatnonzero(sweep.recall >= recall))
     return float(thresholds[0]) if thresholds.size else None
 
@@ -215,8 +215,8 @@ def _sweep(target: np.ndarray, prob: np.ndarray) -> Sweep:
     hits = np.cumsum(keys & 1, dtype=np.int64)
     keys >>= 1
     ends = run_ends(keys)
-    probs, hits, said = keys[ends].view(prob.dtype), hits[ends], np.add(ends, 1, out=ends)
-    return Sweep(probs, hits, said, int(hits[-1:].sum()), known)
+    probs, hits, predicted = keys[ends].view(prob.dtype), hits[ends], np.add(ends, 1, out=ends)
+    return Sweep(probs, hits, predicted, int(hits[-1:].sum()), known)
 
 
 def _columns(table: np.ndarray) -> np.ndarray:
@@ -252,9 +252,9 @@ def _possible(sweep: Sweep, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _midway(probs: np.ndarray, at: np.ndarray) -> np.ndarray:
-    said = probs[at].astype(np.float64)
-    middle: np.ndarray = ((said + _below(probs, at)) / 2).astype(np.float32)
-    high = middle >= said  # rounded up; if the float below doesn't part the two, none does
+    predicted = probs[at].astype(np.float64)
+    middle: np.ndarray = ((predicted + _below(probs, at)) / 2).astype(np.float32)
+    high = middle >= predicted  # rounded up; if the float below doesn't part the two, none does
     middle[high] = np.nextafter(middle[high], np.float32(0))
     return middle
 

@@ -64,12 +64,12 @@ def _ranking(target: np.ndarray, prob: np.ndarray, group: np.ndarray) -> list[_P
     order = np.argsort(-prob[known])
     group, hit = group[known][order], target[known][order] == 1
     positives = group[hit]
-    said, hits = (np.append(0, counts[cuts.rising]) for counts in (cuts.said, cuts.hits))
-    bounds = [0, *np.flatnonzero(np.diff(said[1:] // _PIECE)) + 1, len(said) - 1]
+    predicted, hits = (np.append(0, counts[cuts.rising]) for counts in (cuts.predicted, cuts.hits))
+    bounds = [0, *np.flatnonzero(np.diff(predicted[1:] // _PIECE)) + 1, len(predicted) - 1]
     return [
         _Piece(
-            group[said[a] : said[b]],
-            said[a + 1 : b + 1] - said[a] - 1,
+            group[predicted[a] : predicted[b]],
+            predicted[a + 1 : b + 1] - predicted[a] - 1,
             positives[hits[a] : hits[b]],
             hits[a + 1 : b + 1] - hits[a] - 1,
         )
@@ -85,14 +85,16 @@ def _average_precisions(ranking: list[_Piece], packed: list[_Packed]) -> np.ndar
 
 def _average_precision(ranking: list[_Piece], weights: _Packed) -> np.ndarray:
     area = np.zeros(weights.weightings)
-    all_said, all_hits = np.zeros((2, 1, weights.words.shape[1]), np.uint64)  # up to the piece
+    all_predicted, all_hits = np.zeros((2, 1, weights.words.shape[1]), np.uint64)  # up to the piece
     for piece in ranking:
-        said = weights.running(piece.known, piece.ends, all_said)
+        predicted = weights.running(piece.known, piece.ends, all_predicted)
         hits = weights.running(piece.positives, piece.lasts, all_hits)
         gains = hits - np.concatenate([all_hits, hits[:-1]])  # in words, as no running sum falls
-        all_said, all_hits = said[-1:], hits[-1:]
-        said, hits, gains = (weights.unpack(words) for words in (said, hits, gains))
-        precision = np.divide(hits, np.maximum(said, 1, out=said), out=said)  # nothing said, nothing gained
+        all_predicted, all_hits = predicted[-1:], hits[-1:]
+        predicted, hits, gains = (weights.unpack(words) for words in (predicted, hits, gains))
+        precision = np.divide(
+            hits, np.maximum(predicted, 1, out=predicted), out=predicted
+        )  # nothing predicted, nothing gained
         area += np.einsum("sw,sw->w", gains, precision)
     return _ratio(area, weights.unpack(all_hits)[0])
 
@@ -132,8 +134,8 @@ class WeightedScores:
             label_set: names the label axis.
             group: (n,) int, each number from 0 to the highest at least once.
         """
-        positive, negative, said = targets == 1, targets == 0, decisions == 1
-        parts = [positive & said, negative & said, positive & ~said]
+        positive, negative, predicted = targets == 1, targets == 0, decisions == 1
+        parts = [positive & predicted, negative & predicted, positive & ~predicted]
         known = np.flatnonzero((positive | negative).any(axis=1))
         counts = [group[mask] for part in parts for mask in part.T]
         right, wrong, missed = photo = np.stack([part[known].sum(axis=1) for part in parts])

@@ -104,7 +104,7 @@ def coarse_groups(backbone: nn.Module) -> list[list[str]]:
     timm_backbone: Any = backbone
     try:
         matcher = timm_backbone.group_matcher(coarse=True)
-    except (AttributeError, AssertionError):  # of a few families, which say so in these ways
+    except (AttributeError, AssertionError):  # raised by a few families that have none
         return [[name for name, _ in backbone.named_parameters()]]
     groups = group_parameters(backbone, matcher)
     return [list(groups[k]) for k in sorted(groups)]

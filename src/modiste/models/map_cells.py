@@ -54,7 +54,7 @@ def find_cells(model: Tagger, size: int) -> MapCells | None:
 def _line(backbone: Any, size: int, count: int, measured: dict[int, float]) -> tuple[float, float]:
     """How far cells lie apart, in pixels, and where the first one's centre is.
 
-    The stride is what timm says, as the measured one is a pixel off in deep networks. Where the measured one is no
+    The stride is timm's, as the measured one is a pixel off in deep networks. Where the measured one is no
     stride at all, as attention mixes all places, cells are an even split.
     """
     if len(measured) == 1:

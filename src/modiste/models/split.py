@@ -72,7 +72,7 @@ class NetworkSplitter:
         self._can: dict[Unlock, bool] = {}
 
     def can_cut(self, unlock: Unlock) -> bool:
-        """Whether there is a locked part, and both parts together say exactly what the whole says."""
+        """Whether there is a locked part, and both parts together give exactly the output of the whole."""
         if unlock in {"none", "all"}:
             return unlock == "none"
         if unlock not in self._can:

@@ -138,7 +138,7 @@ def _features(backbone: nn.Module) -> int:
 
 
 class Network(nn.Module):
-    """All that a trained network says of photos, as Predictor and exported files give it."""
+    """All outputs of a trained network, as Predictor and exported files give it."""
 
     def __init__(self, model: Tagger) -> None:
         super().__init__()

@@ -131,7 +131,7 @@ class BlendRun:
 
     @property
     def key(self) -> str:
-        """Changes where what the members or the blend say may change."""
+        """Changes where the members' or the blend's probabilities may change."""
         blend = json.dumps(self.blend.to_dict(self.label_set))
         return " ".join([*(member.key for member in self.members), blend])
 

@@ -15,6 +15,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from filelock import FileLock
+
 from modiste.data.manifest import Manifest
 from modiste.decisions.decision import Decision
 from modiste.errors import RunError
@@ -142,9 +144,10 @@ def add_evaluation(folder: Path, document: Mapping[str, Any]) -> None:
         RunError: as `read_evaluations`.
     """
     new = SavedEvaluation.of(document)
-    kept = [one for one in read_evaluations(folder) if not _replaces(new, one)]
-    content = {"format": METRICS_FORMAT, "evaluations": [one.document for one in (*kept, new)]}
-    write_text(folder / METRICS_FILE, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
+    with FileLock(folder / "metrics.lock"):  # of two evaluations at once, neither loses the other's entry
+        kept = [one for one in read_evaluations(folder) if not _replaces(new, one)]
+        content = {"format": METRICS_FORMAT, "evaluations": [one.document for one in (*kept, new)]}
+        write_text(folder / METRICS_FILE, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
 
 
 def _replaces(new: SavedEvaluation, old: SavedEvaluation) -> bool:

@@ -80,7 +80,7 @@ def locate(path: StrPath) -> Path:
 
 
 def model_key(path: StrPath) -> str:
-    """Changes where what a model says of photos may change: a digest of the files that make it."""
+    """Changes where a model's predictions may change: a hash of the files that make it."""
     path = locate(path)
     names = {"model.safetensors", "recipe.toml", "labels.json", DECISION_FILE, "blend.json"}
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.name in names)

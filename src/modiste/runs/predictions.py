@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from modiste.data.groups import group_numbers
+from modiste.data.images import DECODER
 from modiste.data.manifest import Manifest
 from modiste.decisions.fit import make_folds
 from modiste.decisions.fit_blend import cross_fit_blend
@@ -25,7 +26,7 @@ from modiste.runs.run import Run
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What a network says of the photos of a manifest, in the manifest's order.
+    """A network's probabilities for the photos of a manifest, in the manifest's order.
 
     Attributes:
         part: the photos, with their targets.
@@ -56,7 +57,7 @@ def predict(
 ) -> Predictions:
     """Ask the network of every photo, or those of a blend in turn.
 
-    Of the photos that a blend was fitted on, it says what it would say had it been fitted on the other folds.
+    For the photos that a blend was fitted on they are out of fold: from a blend fitted on the other folds.
 
     Raises:
         RunError: there is no trained model, or not one photo can be read.
@@ -77,7 +78,7 @@ def predict(
 
 
 def blended(run: BlendRun, part: Manifest, raw: np.ndarray) -> np.ndarray:
-    """What a blend says of photos of which its members say `raw`, (members, n, labels); nan where those do."""
+    """A blend's probabilities for photos whose members give `raw`, (members, n, labels); nan where those do."""
     read = np.isfinite(raw).all(axis=(0, 2))
     probs = np.full(raw.shape[1:], np.nan, np.float32)
     readable = part.select(read)
@@ -104,7 +105,7 @@ def photos_key(part: Manifest) -> str:
 def predicted(
     run: Run | BlendRun, split: str, views: Views | None = None, progress: Progress | None = None
 ) -> Predictions:
-    """What the network says of the run's own photos of a split: as kept by the last evaluation, or asked anew.
+    """The network's probabilities for the run's own photos of a split: as kept by the last evaluation, or computed.
 
     Raises:
         ManifestError: the split is empty.
@@ -183,4 +184,4 @@ def _path(run: Run | BlendRun, split: str) -> Path:
 
 
 def _key(run: Run | BlendRun, part: Manifest, views: Views | None) -> str:
-    return hashlib.sha256(" ".join([run.key, *seen_views(run, views), photos_key(part)]).encode()).hexdigest()
+    return hashlib.sha256(" ".join([run.key, f"decoder {DECODER}", *seen_views(run, views), photos_key(part)]).encode()).hexdigest()

@@ -3,7 +3,7 @@
 recipe.toml         every setting, defaults written out
 labels.json         the label set, in the order of the network's outputs
 manifest.parquet    photos, targets and split that this run was made of
-decision.json       calibration and thresholds: from probabilities to what is said
+decision.json       calibration and thresholds: from probabilities to labels
 model.safetensors   weights of the epoch with the best validation mAP
 history.csv         a row an epoch
 environment.json    versions, machine, command
@@ -117,7 +117,7 @@ class Run:
 
     @cached_property
     def key(self) -> str:
-        """Changes where what the network says of a photo may change: a hash of weights and preparation.
+        """Changes where the network's probabilities may change: a hash of weights and preparation.
 
         Raises:
             RunError: there is no trained model.
@@ -182,7 +182,7 @@ class Run:
             pl.DataFrame(list(history)).write_csv(temporary)
 
     def epochs(self) -> int:
-        """How many epochs `history.csv` tells of."""
+        """How many epochs `history.csv` holds."""
         path = self.folder / "history.csv"
         return len(path.read_bytes().splitlines()) - 1 if path.is_file() else 0
 

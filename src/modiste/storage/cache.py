@@ -24,9 +24,9 @@ from modiste.errors import PhotoError, UsageError
 from modiste.files import make_folder, write_text
 
 IN_USE_SECONDS = 600  # what was used within them may be in use, and stays
-TOUCH_SECONDS = 60  # how often a process that works with entries says so
+TOUCH_SECONDS = 60  # how often a process marks entries as in use
 _DIGITS = 16  # of the key in an entry's name
-FREE_SHARE = 0.5  # of the free disk that the cache may fill, where nobody says otherwise
+FREE_SHARE = 0.5  # of the free disk that the cache may fill, by default
 
 
 @dataclass(frozen=True)

@@ -50,28 +50,28 @@ class BatchSource(Protocol):
         """The batches of the given rows of an epoch: inputs, then targets (n, labels)."""
 
     def probs(self, rows: Iterable[int]) -> Iterator[tuple[np.ndarray, str | None]]:
-        """What the weights that are validated say of validation photos: (labels,) float32, or why it can't be read."""
+        """(labels,) float32 probabilities of each validation photo by the validated weights, or why it is unreadable."""
 
 
 class FromPixels:
     """Photos, augmented in worker processes, through the whole network."""
 
-    def __init__(self, job: TrainingState, photos: TrainingPhotos) -> None:
-        self.network: nn.Module = job.model
-        self._job, self._photos = job, photos
+    def __init__(self, state: TrainingState, photos: TrainingPhotos) -> None:
+        self.network: nn.Module = state.model
+        self._state, self._photos = state, photos
 
     def batches(self, epoch: int, rows: Sequence[np.ndarray]) -> Iterable[Batch]:
         """Decoded and augmented as they are asked for."""
-        return make_loader(self._photos, epoch, rows, _readers(self._job))
+        return make_loader(self._photos, epoch, rows, _readers(self._state))
 
     def probs(self, rows: Iterable[int]) -> Iterator[tuple[np.ndarray, str | None]]:
         """Through Predictor, as tagging does it."""
-        job, part = self._job, self._job.parts["val"]
-        forward = forward_function(job.best_model)
-        readers = max(2, usable_cores() // _share(job).processes)
-        predictor = Predictor(forward, part.label_set, job.recipe.image, job.run.decision, readers=readers)
-        for said in predictor.raw(part.photo(row) for row in rows):
-            yield said.probs, said.error
+        state, part = self._state, self._state.parts["val"]
+        forward = forward_function(state.best_model)
+        readers = max(2, usable_cores() // _share(state).processes)
+        predictor = Predictor(forward, part.label_set, state.recipe.image, state.run.decision, readers=readers)
+        for raw in predictor.raw(part.photo(row) for row in rows):
+            yield raw.probs, raw.error
 
 
 @dataclass(frozen=True)
@@ -85,15 +85,15 @@ class KeptFeatures:
 class FromFeatures:
     """Frozen-backbone features, through the unlocked part."""
 
-    def __init__(self, job: TrainingState, stage: Stage, plan: ViewPlan, kept: KeptFeatures) -> None:
+    def __init__(self, state: TrainingState, stage: Stage, plan: ViewPlan, kept: KeptFeatures) -> None:
         self._train, self._val = kept.train, kept.val
-        self._plan, self._device = plan, job.fabric.device
-        self._targets = TrainingPhotos(job.parts["train"], job.recipe, job.recipe.image.size).targets
-        self.network: nn.Module = job.cutter.unlocked(stage.unlock)
+        self._plan, self._device = plan, state.fabric.device
+        self._targets = TrainingPhotos(state.parts["train"], state.recipe, state.recipe.image.size).targets
+        self.network: nn.Module = state.cutter.unlocked(stage.unlock)
         self._validated = (
             self.network
-            if job.average is None
-            else NetworkSplitter(job.average, job.recipe.image.size).unlocked(stage.unlock)
+            if state.average is None
+            else NetworkSplitter(state.average, state.recipe.image.size).unlocked(stage.unlock)
         )
 
     def batches(self, epoch: int, rows: Sequence[np.ndarray]) -> Iterator[Batch]:
@@ -120,11 +120,11 @@ class FromFeatures:
             kind = next(self._validated.parameters()).dtype
             inputs = [tensor.to(self._device, kind) for tensor in self._val.tensors([0] * len(some), some)]
             with torch.inference_mode():
-                said = self._validated(*inputs).float().sigmoid().cpu().numpy()
-            yield from ((probs, None) for probs in said)
+                probs = self._validated(*inputs).float().sigmoid().cpu().numpy()
+            yield from ((row, None) for row in probs)
 
 
-def make_source(job: TrainingState, number: int) -> BatchSource:
+def make_source(state: TrainingState, number: int) -> BatchSource:
     """Where the batches of the stage of this number come from; computes and keeps what is not kept yet.
 
     Raises:
@@ -132,96 +132,96 @@ def make_source(job: TrainingState, number: int) -> BatchSource:
         StorageError: the cache can't be written.
         TrainingError: features don't fit into 16 bits.
     """
-    recipe, stage = job.recipe, job.recipe.stages[number]
-    count = _view_count(job, stage)
-    plan = None if count is None else ViewPlan.make(count, _photo_keys(job, "train"), recipe.seed)
-    photos = TrainingPhotos(job.parts["train"], recipe, stage.size or recipe.image.size, views=plan)
-    job.in_use.hold(())
-    if plan is not None and _can_cut(job, stage) and not _average_lags(job, number):
-        kept = _features(job, number, photos)
+    recipe, stage = state.recipe, state.recipe.stages[number]
+    count = _view_count(state, stage)
+    plan = None if count is None else ViewPlan.make(count, _photo_keys(state, "train"), recipe.seed)
+    photos = TrainingPhotos(state.parts["train"], recipe, stage.size or recipe.image.size, views=plan)
+    state.in_use.hold(())
+    if plan is not None and _can_cut(state, stage) and not _average_lags(state, number):
+        kept = _features(state, number, photos)
         if kept is not None:
-            return FromFeatures(job, stage, plan, kept)
-    return FromPixels(job, _decoded(job, photos))
+            return FromFeatures(state, stage, plan, kept)
+    return FromPixels(state, _decoded(state, photos))
 
 
-def _view_count(job: TrainingState, stage: Stage) -> int | None:
+def _view_count(state: TrainingState, stage: Stage) -> int | None:
     """How many views of each photo a stage shows; None: a fresh one in each epoch."""
     if stage.unlock == "all":
         return None
-    if job.recipe.augment.views is not None:
-        return job.recipe.augment.views
-    return DEFAULT_VIEWS if _can_cut(job, stage) else None
+    if state.recipe.augment.views is not None:
+        return state.recipe.augment.views
+    return DEFAULT_VIEWS if _can_cut(state, stage) else None
 
 
-def _can_cut(job: TrainingState, stage: Stage) -> bool:
-    recipe = job.recipe
-    return recipe.train.cache == "auto" and recipe.augment.mixup == 0 and job.cutter.can_cut(stage.unlock)
+def _can_cut(state: TrainingState, stage: Stage) -> bool:
+    recipe = state.recipe
+    return recipe.train.cache == "auto" and recipe.augment.mixup == 0 and state.cutter.can_cut(stage.unlock)
 
 
-def _average_lags(job: TrainingState, number: int) -> bool:
+def _average_lags(state: TrainingState, number: int) -> bool:
     """Whether the moving average has other weights than the network in what a stage locks."""
-    before = job.recipe.stages[:number]
+    before = state.recipe.stages[:number]
     most = max((groups_unlocked(stage.unlock) for stage in before), default=0)
-    return job.average is not None and most > groups_unlocked(job.recipe.stages[number].unlock)
+    return state.average is not None and most > groups_unlocked(state.recipe.stages[number].unlock)
 
 
-def _photo_keys(job: TrainingState, part: str) -> np.ndarray:
-    if part not in job.photo_keys:
-        job.photo_keys[part] = cache.content_keys(job.parts[part].photos())
-    return job.photo_keys[part]
+def _photo_keys(state: TrainingState, part: str) -> np.ndarray:
+    if part not in state.photo_keys:
+        state.photo_keys[part] = cache.content_keys(state.parts[part].photos())
+    return state.photo_keys[part]
 
 
-def _share(job: TrainingState) -> Share:
+def _share(state: TrainingState) -> Share:
     """This process's share among those of its machine: each machine has a cache of its own."""
-    machines = max(1, getattr(job.fabric.strategy, "num_nodes", 1))
-    return Share(job.fabric.local_rank, max(1, job.fabric.world_size // machines))
+    machines = max(1, getattr(state.fabric.strategy, "num_nodes", 1))
+    return Share(state.fabric.local_rank, max(1, state.fabric.world_size // machines))
 
 
-def _readers(job: TrainingState) -> int:
-    return reader_count(job.recipe, _share(job).processes)
+def _readers(state: TrainingState) -> int:
+    return reader_count(state.recipe, _share(state).processes)
 
 
-def _features(job: TrainingState, number: int, photos: TrainingPhotos) -> KeptFeatures | None:
+def _features(state: TrainingState, number: int, photos: TrainingPhotos) -> KeptFeatures | None:
     """Features of a stage's training views and of the validation photos; None where they can't be kept."""
-    entries = _entries(job, number, photos)
+    entries = _entries(state, number, photos)
     if entries is None:
         why = f"don't fit into the cache's budget of {cache.budget() / 1e9:.1f} GB"
-        _note_pixels(job, number, f"{why}. Try MODISTE_CACHE_GB, or fewer augment.views")
+        _note_pixels(state, number, f"{why}. Try MODISTE_CACHE_GB, or fewer augment.views")
         return None
-    own, share, workers = [one for pair in entries for one in pair], _share(job), _readers(job)
-    job.in_use.hold(entry.folder for entry in own)
+    own, share, workers = [one for pair in entries for one in pair], _share(state), _readers(state)
+    state.in_use.hold(entry.folder for entry in own)
     kept = _computed(
-        job,
-        lambda: compute(job.cutter, entries, workers=workers, share=share, progress=job.monitor.caching),
+        state,
+        lambda: compute(state.cutter, entries, workers=workers, share=share, progress=state.monitor.caching),
         lambda: KeptFeatures(entries[0][0].open(), entries[1][0].open()),
     )
     if kept is None:
-        _note_pixels(job, number, f"were removed from {cache.cache_folder()} while they were computed")
+        _note_pixels(state, number, f"were removed from {cache.cache_folder()} while they were computed")
     return kept
 
 
-def _note_pixels(job: TrainingState, number: int, why: str) -> None:
-    job.monitor.note(f"stage '{job.recipe.stages[number].name}' trains from pixels: its features {why}.")
+def _note_pixels(state: TrainingState, number: int, why: str) -> None:
+    state.monitor.note(f"stage '{state.recipe.stages[number].name}' trains from pixels: its features {why}.")
 
 
 def _entries(
-    job: TrainingState, number: int, photos: TrainingPhotos
+    state: TrainingState, number: int, photos: TrainingPhotos
 ) -> tuple[list[FeatureEntry], list[FeatureEntry]] | None:
     """What is to be kept of training views and of validation photos, this stage's first; None where this has no room.
 
     Those of later stages that have the same locked part come along where there is room for them.
     """
-    recipe = job.recipe
+    recipe = state.recipe
     augmented = FixedViews.augmented(photos)
-    plain = FixedViews.plain(job.parts["val"].photos(), _photo_keys(job, "val"), recipe, "one")
+    plain = FixedViews.plain(state.parts["val"].photos(), _photo_keys(state, "val"), recipe, "one")
     entries: tuple[list[FeatureEntry], list[FeatureEntry]] = ([], [])
     needed = 0
-    for unlock in _together(job, number):
+    for unlock in _together(state, number):
         sizes = (augmented.size, plain.size)
         trained = max((groups_unlocked(stage.unlock) for stage in recipe.stages[:number]), default=0)
-        if (unlock, sizes) not in job.boundaries or groups_unlocked(unlock) < trained:  # else it is as it was
-            job.boundaries[unlock, sizes] = boundaries(job.cutter, unlock, sizes)
-        found = job.boundaries[unlock, sizes]
+        if (unlock, sizes) not in state.boundaries or groups_unlocked(unlock) < trained:  # else it is as it was
+            state.boundaries[unlock, sizes] = boundaries(state.cutter, unlock, sizes)
+        found = state.boundaries[unlock, sizes]
         pair = [
             FeatureEntry(pictures, boundary, recipe.model.backbone)
             for pictures, boundary in zip((augmented, plain), found, strict=True)
@@ -229,7 +229,7 @@ def _entries(
         for entry in pair:
             cache.touch(entry.folder)  # else it might go to make room for what it lacks
         more = sum(entry.missing_bytes() for entry in pair)
-        if job.fabric.broadcast(cache.make_room(needed + more)):
+        if state.fabric.broadcast(cache.make_room(needed + more)):
             needed += more
             for own, entry in zip(entries, pair, strict=True):
                 own.append(entry)
@@ -240,7 +240,7 @@ def _entries(
     return entries
 
 
-def _computed(job: TrainingState, work: Callable[[], None], opened: Callable[[], _T]) -> _T | None:
+def _computed(state: TrainingState, work: Callable[[], None], opened: Callable[[], _T]) -> _T | None:
     """What `work` keeps in the cache, opened on every process; None where it is removed again each time.
 
     Raises:
@@ -252,44 +252,44 @@ def _computed(job: TrainingState, work: Callable[[], None], opened: Callable[[],
             work()
         except ModisteError as met:
             error = met
-        raise_together(job.fabric, error)
-        job.fabric.barrier()
+        raise_together(state.fabric, error)
+        state.fabric.barrier()
         try:
             kept = opened()
         except KeyError:
             _log.info("what was computed was removed from %s meanwhile", cache.cache_folder())
-        if everywhere(job.fabric, kept is not None):
+        if everywhere(state.fabric, kept is not None):
             return kept
     return None
 
 
-def _together(job: TrainingState, number: int) -> list[Unlock]:
+def _together(state: TrainingState, number: int) -> list[Unlock]:
     """Locks of this stage and of later ones of its size whose locked part is as it is now: one pass does all."""
-    recipe, now = job.recipe, job.recipe.stages[number]
+    recipe, now = state.recipe, state.recipe.stages[number]
     unlocks, most = [now.unlock], groups_unlocked(now.unlock)
     for stage in recipe.stages[number + 1 :]:
         groups = groups_unlocked(stage.unlock)
         # Where less is unlocked than before, what is locked trains before.
-        if groups >= most and stage.size == now.size and job.cutter.can_cut(stage.unlock):
+        if groups >= most and stage.size == now.size and state.cutter.can_cut(stage.unlock):
             unlocks.append(stage.unlock)
         most = max(most, groups)
     return list(dict.fromkeys(unlocks))
 
 
-def _decoded(job: TrainingState, photos: TrainingPhotos) -> TrainingPhotos:
+def _decoded(state: TrainingState, photos: TrainingPhotos) -> TrainingPhotos:
     """The same photos, decoded beforehand where that pays and there is room."""
-    recipe = job.recipe
+    recipe = state.recipe
     epochs = sum(stage.epochs for stage in recipe.stages if (stage.size or recipe.image.size) == photos.size)
     if recipe.train.cache == "off" or epochs < WORTH_KEEPING:
         return photos
-    keys = _photo_keys(job, "train")
-    if not job.fabric.broadcast(pixel_cache.fits(photos, keys)):
+    keys = _photo_keys(state, "train")
+    if not state.fabric.broadcast(pixel_cache.fits(photos, keys)):
         _log.info("photos are decoded anew in each epoch, which is slower: they don't fit into the cache's budget")
         return photos
-    job.in_use.hold([pixel_cache.entry_of(photos)])
+    state.in_use.hold([pixel_cache.entry_of(photos)])
     kept = _computed(
-        job,
-        lambda: pixel_cache.keep(photos, keys, share=_share(job), progress=job.monitor.caching),
+        state,
+        lambda: pixel_cache.keep(photos, keys, share=_share(state), progress=state.monitor.caching),
         lambda: pixel_cache.open_kept(photos, keys),
     )
     if kept is None:

@@ -55,7 +55,7 @@ def train(
         manifest: photos with targets; its splits are kept, missing ones are made.
         folder: the run folder to make.
         fabric: devices and precision; None takes what the machine has.
-        monitor: told of steps and epochs; on the first process only.
+        monitor: called at each step and epoch; on the first process only.
 
     Raises:
         ManifestError: an empty split, a label without a positive training photo, or photos that are missing.
@@ -113,63 +113,63 @@ def _continued(fabric: Fabric, run: Run, monitor: Monitor | None) -> TrainingSta
     torch.manual_seed(run.recipe.seed)
     weights = {} if checkpoint is None else {"weights": "none"}
     model = Tagger(run.recipe.model.model_copy(update=weights), len(run.label_set))
-    job = make_state(fabric, run, trainable_parts(run.manifest()), model, monitor)
+    state = make_state(fabric, run, trainable_parts(run.manifest()), model, monitor)
     if checkpoint is not None:
-        job.at = Position(**checkpoint["position"])
-        job.model.load_state_dict(checkpoint["model"])
-        if job.average is not None:
-            job.average.load_state_dict(checkpoint["average"])
-        job.optimizer_state = checkpoint["optimizer"]
+        state.at = Position(**checkpoint["position"])
+        state.model.load_state_dict(checkpoint["model"])
+        if state.average is not None:
+            state.average.load_state_dict(checkpoint["average"])
+        state.optimizer_state = checkpoint["optimizer"]
         fabric.strategy.precision.load_state_dict(checkpoint["precision"])
         most = run.recipe.epochs
-        if len(job.at.history) > most:
-            raise RunError.expected(f"{run.folder} to have {most} epochs at most", len(job.at.history), "a new run")
-    return job
+        if len(state.at.history) > most:
+            raise RunError.expected(f"{run.folder} to have {most} epochs at most", len(state.at.history), "a new run")
+    return state
 
 
-def _run(job: TrainingState) -> Run:
-    steps = steps_an_epoch(len(job.parts["train"]), job.recipe.train.batch_size)
-    done = len(job.at.history)
-    epochs = job.recipe.epochs
-    job.monitor.start(epochs, epochs * steps, done * steps + job.at.step)
+def _run(state: TrainingState) -> Run:
+    steps = steps_an_epoch(len(state.parts["train"]), state.recipe.train.batch_size)
+    done = len(state.at.history)
+    epochs = state.recipe.epochs
+    state.monitor.start(epochs, epochs * steps, done * steps + state.at.step)
     try:
-        while job.at.stage < len(job.recipe.stages):
-            _run_stage(job, job.recipe.stages[job.at.stage])
+        while state.at.stage < len(state.recipe.stages):
+            _run_stage(state, state.recipe.stages[state.at.stage])
     finally:
-        job.monitor.end()
-    if job.fabric.is_global_zero:
-        job.run.remove_checkpoint()
-    job.fabric.barrier()
-    return job.run
+        state.monitor.end()
+    if state.fabric.is_global_zero:
+        state.run.remove_checkpoint()
+    state.fabric.barrier()
+    return state.run
 
 
-def _run_stage(job: TrainingState, stage: Stage) -> None:
-    job.model.unlock(stage.unlock, stage.batch_statistics)
-    source = make_source(job, job.at.stage)
-    optimizer = make_optimizer(stage, job.model.parameters())
-    network, optimizer = job.fabric.setup(source.network, optimizer)
-    if job.optimizer_state is not None:  # after setup, which may change the parameters' dtype
-        optimizer.load_state_dict(job.optimizer_state)
-        job.optimizer_state = None
-    while job.at.epoch < stage.epochs:
-        lr = _run_epoch(job, stage, source, network, optimizer)
-        _validate(job, stage, source, lr)
-        job.at = replace(job.at, epoch=job.at.epoch + 1, step=0, loss=0.0, known=0.0, seconds=0.0)
-        if job.at.epoch < stage.epochs and time.monotonic() - job.saved > job.recipe.train.checkpoint_seconds / 2:
-            save_checkpoint(job, optimizer)  # half the time: the end of an epoch is the best moment
-    job.at = replace(job.at, stage=job.at.stage + 1, epoch=0)
-    save_checkpoint(job, None)
+def _run_stage(state: TrainingState, stage: Stage) -> None:
+    state.model.unlock(stage.unlock, stage.batch_statistics)
+    source = make_source(state, state.at.stage)
+    optimizer = make_optimizer(stage, state.model.parameters())
+    network, optimizer = state.fabric.setup(source.network, optimizer)
+    if state.optimizer_state is not None:  # after setup, which may change the parameters' dtype
+        optimizer.load_state_dict(state.optimizer_state)
+        state.optimizer_state = None
+    while state.at.epoch < stage.epochs:
+        lr = _run_epoch(state, stage, source, network, optimizer)
+        _validate(state, stage, source, lr)
+        state.at = replace(state.at, epoch=state.at.epoch + 1, step=0, loss=0.0, known=0.0, seconds=0.0)
+        if state.at.epoch < stage.epochs and time.monotonic() - state.saved > state.recipe.train.checkpoint_seconds / 2:
+            save_checkpoint(state, optimizer)  # half the time: the end of an epoch is the best moment
+    state.at = replace(state.at, stage=state.at.stage + 1, epoch=0)
+    save_checkpoint(state, None)
 
 
 def _run_epoch(
-    job: TrainingState, stage: Stage, source: BatchSource, network: nn.Module, optimizer: torch.optim.Optimizer
+    state: TrainingState, stage: Stage, source: BatchSource, network: nn.Module, optimizer: torch.optim.Optimizer
 ) -> float:
-    recipe, at, fabric = job.recipe, job.at, job.fabric
+    recipe, at, fabric = state.recipe, state.at, state.fabric
     epoch = len(at.history)  # of the whole run
-    batches = global_batches(len(job.parts["train"]), recipe.train.batch_size, recipe.seed, epoch)
+    batches = global_batches(len(state.parts["train"]), recipe.train.batch_size, recipe.seed, epoch)
     mine = [batch[fabric.global_rank :: fabric.world_size] for batch in batches[at.step :]]
     earlier, began = at.seconds, time.monotonic()
-    job.model.train()
+    state.model.train()
     for batch in source.batches(epoch, mine):
         raise_together(fabric, batch if isinstance(batch, PhotoError) else None)
         assert not isinstance(batch, PhotoError)
@@ -177,42 +177,42 @@ def _run_epoch(
         set_learning_rate(optimizer, lr)
         _seed_step(recipe.seed, epoch * len(batches) + at.step, fabric.global_rank)
         *inputs, targets = (tensor.to(fabric.device, non_blocking=True) for tensor in batch)
-        loss, known = job.loss(network(*inputs), targets)
+        loss, known = state.loss(network(*inputs), targets)
         total_loss, total = fabric.all_reduce(torch.stack([loss.detach().float(), known.float()]), reduce_op="sum")
         mean = float(total_loss / total.clamp(min=1))
         _check_loss(mean, stage, at)
         optimizer.zero_grad()
         fabric.backward(loss * fabric.world_size / total.clamp(min=1).to(loss.dtype))  # DDP takes the mean of ranks
         optimizer.step()
-        _follow(job, epoch * len(batches) + at.step)
-        job.in_use.touch()
+        _follow(state, epoch * len(batches) + at.step)
+        state.in_use.touch()
         at.step += 1
         at.loss, at.known = at.loss + float(total_loss), at.known + float(total)
         at.seconds = earlier + time.monotonic() - began
-        job.monitor.step(epoch * len(batches) + at.step, stage.name, mean, lr, len(batches[at.step - 1]))
-        if at.step < len(batches) and time.monotonic() - job.saved > recipe.train.checkpoint_seconds:
-            save_checkpoint(job, optimizer)
+        state.monitor.step(epoch * len(batches) + at.step, stage.name, mean, lr, len(batches[at.step - 1]))
+        if at.step < len(batches) and time.monotonic() - state.saved > recipe.train.checkpoint_seconds:
+            save_checkpoint(state, optimizer)
     return lr
 
 
-def _follow(job: TrainingState, step: int) -> None:
+def _follow(state: TrainingState, step: int) -> None:
     """Move the average towards the model: decay rises to the recipe's, as in tf.train.ExponentialMovingAverage."""
-    if job.average is None:
+    if state.average is None:
         return
-    share = 1 - min(job.recipe.train.average, (1 + step) / (10 + step))
-    for kept, now in zip(job.average.state_dict().values(), job.model.state_dict().values(), strict=True):
+    share = 1 - min(state.recipe.train.average, (1 + step) / (10 + step))
+    for kept, now in zip(state.average.state_dict().values(), state.model.state_dict().values(), strict=True):
         if kept.is_floating_point():
             kept.lerp_(now.to(kept.dtype), share)
         else:
             kept.copy_(now)
 
 
-def _validate(job: TrainingState, stage: Stage, source: BatchSource, lr: float) -> None:
-    at, part = job.at, job.parts["val"]
-    if job.fabric.world_size > 1:  # batch statistics are each process's own; the first one's are kept
-        for buffer in job.best_model.buffers():
+def _validate(state: TrainingState, stage: Stage, source: BatchSource, lr: float) -> None:
+    at, part = state.at, state.parts["val"]
+    if state.fabric.world_size > 1:  # batch statistics are each process's own; the first one's are kept
+        for buffer in state.best_model.buffers():
             torch.distributed.broadcast(buffer, 0)
-    probs = _probs(job, source)
+    probs = _probs(state, source)
     map_ = mean_average_precision(part.targets, probs, part.label_set).value
     epoch = len(at.history)
     row: EpochRow = {
@@ -223,30 +223,30 @@ def _validate(job: TrainingState, stage: Stage, source: BatchSource, lr: float) 
         "val_loss": mean_log_loss(part.targets, probs),
         "val_map": map_,
         "photos_per_second": at.step
-        * min(job.recipe.train.batch_size, len(job.parts["train"]))
+        * min(state.recipe.train.batch_size, len(state.parts["train"]))
         / max(at.seconds, 1e-9),
         "seconds": at.seconds,
     }
     at.history.append(row)
     if epoch == 0 or map_ > at.best:  # the first, so that there are weights even where mAP is nan
-        job.best_weights = {name: tensor.detach().clone() for name, tensor in job.best_model.state_dict().items()}
+        state.best_weights = {name: tensor.detach().clone() for name, tensor in state.best_model.state_dict().items()}
     at.best = float(np.fmax(at.best, map_))
-    job.monitor.epoch(row)
+    state.monitor.epoch(row)
 
 
-def _probs(job: TrainingState, source: BatchSource) -> np.ndarray:
+def _probs(state: TrainingState, source: BatchSource) -> np.ndarray:
     """Probabilities (n, labels) of the validation photos; each process takes every world_size-th."""
-    rank, world = job.fabric.global_rank, job.fabric.world_size
-    part = job.parts["val"]
-    job.best_model.eval()
+    rank, world = state.fabric.global_rank, state.fabric.world_size
+    part = state.parts["val"]
+    state.best_model.eval()
     mine = np.full((-(-len(part) // world), len(part.label_set)), np.nan, dtype=np.float32)
     error = None
     for k, (probs, why) in enumerate(source.probs(range(rank, len(part), world))):
         mine[k] = probs
-        job.in_use.touch()
+        state.in_use.touch()
         error = error or (why and PhotoError(why)) or None
-    raise_together(job.fabric, error)
-    gathered: Any = job.fabric.all_gather(torch.from_numpy(mine))
+    raise_together(state.fabric, error)
+    gathered: Any = state.fabric.all_gather(torch.from_numpy(mine))
     everyone: np.ndarray = gathered.cpu().numpy().reshape(world, *mine.shape)
     return everyone.transpose(1, 0, 2).reshape(-1, mine.shape[1])[: len(part)]
 

@@ -1,4 +1,4 @@
-"""What happens during training, told to whoever listens; the library itself never prints."""
+"""Monitor: callbacks for what happens during training; the library itself never prints."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ class TrainingState:
     optimizer_state: dict[str, Any] | None = None
     best_weights: dict[str, torch.Tensor] | None = None  # those of the best epoch, where not written yet
     boundaries: dict[tuple[Unlock, tuple[int, ...]], list[Boundary]] = field(default_factory=dict)  # by lock and sizes
-    told: int = 0  # epochs that the history on disk tells of
+    told: int = 0  # epochs in the history on disk
     photo_keys: dict[str, np.ndarray] = field(default_factory=dict)  # of each part, from cache.content_keys
     in_use: InUse = field(default_factory=InUse)  # what this stage reads from the cache
     saved: float = field(default_factory=time.monotonic)
@@ -112,7 +112,7 @@ def make_fabric(recipe: Recipe, devices: int | None = None, accelerator: str = "
             num_nodes=nodes,
             precision=recipe.train.precision,
         )
-    except (RuntimeError, ValueError) as error:  # how Fabric says that there is no such device
+    except (RuntimeError, ValueError) as error:  # Fabric's errors for a device that isn't there
         raise UsageError.expected("devices that this machine has", f"'{error}'", "--accelerator auto") from error
 
 
@@ -128,28 +128,28 @@ def make_state(
     return TrainingState(fabric, run, parts, model, average, loss, monitor, Position())
 
 
-def save_checkpoint(job: TrainingState, optimizer: torch.optim.Optimizer | None) -> None:
+def save_checkpoint(state: TrainingState, optimizer: torch.optim.Optimizer | None) -> None:
     """Write the best weights, the history and a checkpoint of all that the next step needs.
 
     A kill between the files costs nothing: the checkpoint comes last, and what follows from it writes the same again.
     `optimizer` is None between stages.
     """
-    job.saved = time.monotonic()
-    if not job.fabric.is_global_zero:
+    state.saved = time.monotonic()
+    if not state.fabric.is_global_zero:
         return
-    if job.best_weights is not None:
-        job.run.write_weights(job.best_weights)
-        job.best_weights = None
-    if len(job.at.history) > job.told:
-        job.told = len(job.at.history)
-        job.run.write_history(job.at.history)
-        plot_history(job.at.history, job.run.folder / "curves.png")
-    job.run.write_checkpoint(
+    if state.best_weights is not None:
+        state.run.write_weights(state.best_weights)
+        state.best_weights = None
+    if len(state.at.history) > state.told:
+        state.told = len(state.at.history)
+        state.run.write_history(state.at.history)
+        plot_history(state.at.history, state.run.folder / "curves.png")
+    state.run.write_checkpoint(
         {
-            "position": asdict(job.at),
-            "model": job.model.state_dict(),
-            "average": None if job.average is None else job.average.state_dict(),
-            "precision": job.fabric.strategy.precision.state_dict(),  # the loss scale of 16-mixed
+            "position": asdict(state.at),
+            "model": state.model.state_dict(),
+            "average": None if state.average is None else state.average.state_dict(),
+            "precision": state.fabric.strategy.precision.state_dict(),  # the loss scale of 16-mixed
             "optimizer": None if optimizer is None else optimizer.state_dict(),
         }
     )
