@@ -184,4 +184,5 @@ def _path(run: Run | BlendRun, split: str) -> Path:
 
 
 def _key(run: Run | BlendRun, part: Manifest, views: Views | None) -> str:
-    return hashlib.sha256(" ".join([run.key, f"decoder {DECODER}", *seen_views(run, views), photos_key(part)]).encode()).hexdigest()
+    parts = [run.key, f"decoder {DECODER}", *seen_views(run, views), photos_key(part)]
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()

@@ -50,7 +50,7 @@ class BatchSource(Protocol):
         """The batches of the given rows of an epoch: inputs, then targets (n, labels)."""
 
     def probs(self, rows: Iterable[int]) -> Iterator[tuple[np.ndarray, str | None]]:
-        """(labels,) float32 probabilities of each validation photo by the validated weights, or why it is unreadable."""
+        """(labels,) float32 probabilities of each validation photo by the validated weights, or an error."""
 
 
 class FromPixels:
