@@ -22,7 +22,7 @@ from modiste.cli.options import (
     data_config,
     new_table,
 )
-from modiste.cli.output import counted, name_failures, print_json
+from modiste.cli.output import counted, name_failures, print_json, shown_path
 from modiste.errors import PhotoError, UsageError
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _answer(photos: Manifest, findings: Findings, folder: Path, cleaned: Path | 
         if fixed is not None:
             title = f"{cleaned}: {len(fixed.manifest):,} of {counted(len(photos), 'photo')}"
             print_table(title, ["done", "photos"], fixed.counts().items() or [("nothing to do", 0)])
-    console.print(f"report: {page}")
+    console.print(f"report: {shown_path(page)}")
     _name_broken(photos, findings)
 
 

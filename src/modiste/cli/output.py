@@ -8,6 +8,7 @@ import os
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -59,6 +60,12 @@ def one_voice() -> Iterator[None]:
 def counted(n: int, noun: str, nouns: str | None = None) -> str:
     """A number with its noun: "1 photo", "2,000 photos"; `nouns` is the plural where it is no mere s."""
     return f"{n:,} {noun if n == 1 else nouns or noun + 's'}"
+
+
+def shown_path(path: Path) -> Path:
+    """A path as it is typed from here: seen from the current folder where it lies inside."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_absolute() and path.is_relative_to(here) else path
 
 
 def name_failures(errors: Sequence[str], photos: int, *, most: int | None = None, failed: int | None = None) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modiste.cli.output import name_failures, print_json
+from modiste.cli.output import name_failures, print_json, shown_path
 from modiste.errors import UsageError
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def show_evaluation(
         print_scores(evaluation)
         for comparison in comparisons:
             print_words(comparison["sentence"])
-    console.print(f"report: {page}")
+    console.print(f"report: {shown_path(page)}")
     name_failures(list(evaluation.failed.values()), len(evaluation.part) + len(evaluation.failed))
 
 
