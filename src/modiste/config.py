@@ -37,6 +37,10 @@ class DataConfig(Frozen):
     label_set: PathText | None = None  # "jd2018" or a TOML/JSON file; else made from the columns
     label_columns: tuple[str, ...] | None = None
     delimiter: Literal[",", ";", "|", " "] | None = None  # of list columns
+    rename: tuple[tuple[str, str], ...] = ()  # labels, old and new name; two old ones may have one new name
+    keep_as_label: tuple[str, ...] = ()  # words such as "None" that else mean unknown
+    encoding: str | None = None  # of a text file; else UTF-8, or guessed
+    sheet: str | None = None  # of a spreadsheet
     image_column: str | None = None
     split_column: str | None = None
     group_column: str | None = None  # photos of one product or person, never dealt into two splits

@@ -1,89 +1,82 @@
-"""Which columns are labels, and what they say: Table -> LabelSet and targets.
+"""Which columns are labels, and how each is written: Table -> LabelColumn.
 
 The rules stand in docs/reference/manifest.md. Blank is unknown and never counts as 0.
 """
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import polars as pl
 
 from modiste.config import DataConfig
-from modiste.data.tables import Table
-from modiste.errors import LabelError, ManifestError
-from modiste.labels import UNKNOWN, Group, Label, LabelSet
+from modiste.data.cells import (
+    FLAGS,
+    LETTERS,
+    MARKS,
+    MINUS_ONE,
+    MISSING,
+    ZERO,
+    braced_list,
+    is_bracketed,
+    is_vector,
+    spelling_key,
+    spelt_list,
+)
+from modiste.data.table import Table
+from modiste.errors import ManifestError
+from modiste.labels import UNKNOWN, LabelSet
 
 Kind = Literal["one-hot", "category", "list"]
 
-_BINARY = {"1": 1, "0": 0, "1.0": 1, "0.0": 0} | {w: int(w.lower() == "true") for w in ("true", "True", "TRUE")}
-_BINARY |= dict.fromkeys(("false", "False", "FALSE"), 0)
 _LISTS = frozenset({"labels", "tags", "attributes", "styles"})
 _WORDS = _LISTS | {"label", "tag", "class", "category", "style"}  # columns that hold labels by their name alone
+_FLAG_WORDS = frozenset(FLAGS) - MARKS - LETTERS  # of these, no other meaning is likely
+_MOST_FLAGS = 60  # spellings of yes and no in one column
+_MANY_VALUES = 50  # of a category; more must be rarer than every other photo, or they are ids
+_SHOWN = 3  # examples in a sentence
+
+
+@dataclass(frozen=True)
+class LabelColumn:
+    """A column that holds labels.
+
+    Attributes:
+        name: of the column.
+        kind: one label a column ("one-hot"), one of several labels a cell ("category"), or any of them ("list").
+        cells: one-hot: int, 1, 0 or UNKNOWN; category: str, "" is unknown; list: list[str], null is unknown.
+    """
+
+    name: str
+    kind: Kind
+    cells: pl.Series
 
 
 def label_columns(
     table: Table, candidates: Sequence[str], config: DataConfig, label_set: LabelSet | None
-) -> dict[str, Kind]:
-    """Find the label columns among `candidates` and how each is written, in column order.
+) -> tuple[list[LabelColumn], list[str]]:
+    """Find the label columns among `candidates`, in column order, and what was guessed.
 
     Raises:
-        ManifestError: a named column is missing, or a column of 1, 0 and blank holds something else.
+        ManifestError: a named column is missing, or a cell of a label column can't be read.
     """
+    reader = _Reader(table, config, label_set)
     if config.label_columns is not None:
         for column in config.label_columns:
             require_column(table, column, "--labels")
-        return {c: _kind(table, c, config, label_set, named=True) or "category" for c in config.label_columns}
-    if table.label_set is not None:
-        return {c: _one_hot(table, c) for c in table.label_set.ids if c in candidates}
-    known = {} if label_set is None else lookup(label_set)
-    kinds = {c: _kind(table, c, config, label_set, named=c in known) for c in candidates}
-    return {c: kind for c, kind in kinds.items() if kind}
-
-
-def read_labels(
-    table: Table, kinds: Mapping[str, Kind], config: DataConfig, label_set: LabelSet | None, *, strict: bool = True
-) -> tuple[LabelSet, np.ndarray]:
-    """Map the label columns into `label_set`, or into a set made from them where it is None.
-
-    Returns:
-        The label set and the targets (n, labels) int8: 1, 0, UNKNOWN.
-
-    Raises:
-        LabelError: a column or a value is not in the given set.
-        ManifestError: there is nothing to make a set from, or, if `strict`, two labels of an exclusive group
-            hold for one photo.
-    """
-    words = {c: _words(table.frame[c], kind, config.delimiter) for c, kind in kinds.items() if kind != "one-hot"}
-    flags = [c for c, kind in kinds.items() if kind == "one-hot"]
-    label_set = label_set or table.label_set or _made(table, flags, kinds, words)
-    known = lookup(label_set)
-    targets = np.full((len(table.frame), len(label_set)), UNKNOWN, np.int8)
-    open_labels = np.ones(len(label_set), bool)  # not the business of a one-hot column
-    for column in flags:
-        if column not in known:
-            raise _not_a_label(label_set, column, f"a column of {table.path}")
-        position = known[column]
-        codes = table.frame[column].replace_strict(_BINARY | {"": UNKNOWN}, return_dtype=pl.Int8)
-        targets[:, position] = codes.to_numpy()
-        open_labels[position] = False
-    for column, cells in words.items():
-        positions = _positions(table, label_set, known, column, cells)
-        rows = cells["row"].to_numpy()
-        for where, exclusive in _group_positions(label_set):
-            hit = np.isin(positions, where)
-            if not hit.any():
-                continue  # a column speaks for the groups that its values belong to
-            speaks = rows[hit] if exclusive or kinds[column] == "category" else rows
-            block = np.ix_(np.unique(speaks), where[open_labels[where]])
-            targets[block] = np.maximum(targets[block], 0)
-        targets[rows, positions] = 1
-    if strict:
-        _check_exclusive(table, label_set, targets)
-    return label_set, targets
+        for column in config.label_columns:
+            reader.add(column, named=True)
+    elif table.label_set is not None:
+        for column in table.label_set.ids:
+            if column in candidates:
+                reader.add_one_hot(column)
+    else:
+        known = {} if label_set is None else lookup(label_set)
+        for column in candidates:
+            reader.add(column, named=column in known)
+    return reader.columns(), reader.notes()
 
 
 def require_column(table: Table, column: str, option: str) -> None:
@@ -104,40 +97,244 @@ def lookup(label_set: LabelSet) -> dict[str, int]:
     return known
 
 
-def _kind(table: Table, column: str, config: DataConfig, label_set: LabelSet | None, named: bool) -> Kind | None:
-    """How a column is written; None where it holds no labels. `named`: in the options or the label set."""
-    cells, low = table.frame[column], column.lower()
-    by_name = low in _WORDS
-    plural = low in _LISTS or (low.endswith("s") and not low.endswith("ss"))
-    if cells.dtype == pl.List:
-        return "list" if named or by_name else None
-    wordy: Kind = "list" if plural or (config.delimiter and _holds(cells, config.delimiter)) else "category"
-    in_set = label_set is not None and column in lookup(label_set)
-    if by_name and label_set is not None and not in_set:
-        return wordy  # values of the set, even where they are class numbers
-    filled = int((cells != "").sum())
-    binary = int(cells.is_in(list(_BINARY)).sum())
-    if not filled:
-        return "one-hot" if in_set else wordy if named or by_name else None
-    if binary == filled:
-        return "one-hot"
-    few = filled - binary <= (filled // 10 if by_name else max(1, filled // 10))
-    if (few and 2 * binary > filled) or (named and not by_name and (2 * binary > filled or _numeric(cells))):
-        return _one_hot(table, column)
-    return wordy if named or by_name else None
+def could_be_category(cells: pl.Series) -> int:
+    """How many values a column has where it looks like a category: few words, many photos each; else 0."""
+    if cells.dtype != pl.String:
+        return 0
+    filled = cells.filter((cells != "") & ~cells.str.to_lowercase().is_in(list(MISSING)))
+    if len(filled) < len(cells) / 2 or not len(filled) or _numeric(filled.head(100)):
+        return 0
+    values = filled.n_unique()
+    lengths = filled.str.len_chars().max()
+    return values if 2 <= values <= min(500, len(filled) // 3) and lengths <= 60 else 0  # type: ignore[operator]
 
 
-def _one_hot(table: Table, column: str) -> Kind:
-    """Refuse anything but 1, 0 and blank."""
-    cells = table.frame[column]
-    wrong = ~cells.is_in([*_BINARY, ""]) if cells.dtype == pl.String else pl.Series([True])
-    if wrong.any():
-        raise ManifestError.expected(
-            f"'{column}' in {table.first(wrong)} of {table.path} to be 1, 0 or blank",
-            f"'{cells.filter(wrong)[0]}'" if cells.dtype == pl.String else "a list",
-            "correcting it, or --labels with the label columns alone",
-        )
-    return "one-hot"
+class _Reader:
+    """Reads label columns one after the other; what -1 means shows once all are known."""
+
+    def __init__(self, table: Table, config: DataConfig, label_set: LabelSet | None) -> None:
+        self._table, self._config = table, config
+        self._given = label_set is not None
+        self._known = {} if label_set is None else lookup(label_set)
+        self._kept = {word.casefold() for word in config.keep_as_label}
+        self._found: dict[str, tuple[Kind, pl.Series]] = {}
+        self._missing: dict[str, tuple[int, list[str]]] = {}
+        self._notes: list[str] = []
+
+    def add(self, column: str, *, named: bool) -> None:
+        """Look at one column; `named`: in the options or the label set."""
+        low = column.lower()
+        by_name = low in _WORDS
+        cells, gone = self._without_missing(self._table.frame[column])
+        if cells.dtype == pl.String and (named or by_name):
+            cells = self._unspelt(column, cells)
+        kind = self._kind(column, cells, named=named, by_name=by_name)
+        if kind is not None:
+            self._found[column] = (kind, cells)
+            if gone:
+                self._missing[column] = (sum(gone.values()), list(gone))
+
+    def add_one_hot(self, column: str) -> None:
+        """A column that the table's label set names."""
+        cells, gone = self._without_missing(self._table.frame[column])
+        self._refuse_others(column, cells)
+        self._found[column] = ("one-hot", cells)
+        if gone:
+            self._missing[column] = (sum(gone.values()), list(gone))
+
+    def columns(self) -> list[LabelColumn]:
+        """The label columns."""
+        flags = {name: cells.str.to_lowercase() for name, (kind, cells) in self._found.items() if kind == "one-hot"}
+        codes = self._codes(flags)
+        found = []
+        for name, (kind, cells) in self._found.items():
+            if kind == "list" and cells.dtype != pl.List:
+                cells = self._split(cells)
+            if kind == "category":
+                self._refuse_ids(name, cells)
+            found.append(LabelColumn(name, kind, codes.get(name, cells)))
+        return found
+
+    def notes(self) -> list[str]:
+        """What was guessed."""
+        notes = list(self._notes)
+        if self._missing:
+            count = sum(count for count, _ in self._missing.values())
+            words = dict.fromkeys(word for _, found in self._missing.values() for word in found)
+            where = ", ".join(f"'{name}'" for name in list(self._missing)[:_SHOWN])
+            more = " and others" if len(self._missing) > _SHOWN else ""
+            shown = ", ".join(f"'{word}'" for word in words)
+            keep = next(iter(words))
+            cells = "cell" if count == 1 else "cells"
+            notes.append(
+                f"Unknown are {count:,} {cells} of {where}{more} that hold {shown}; "
+                f"--keep-as-label {keep} takes it for a label."
+            )
+        return notes
+
+    def _without_missing(self, cells: pl.Series) -> tuple[pl.Series, dict[str, int]]:
+        """The cells, blank where a word means that nothing is known, and these words with their counts."""
+        if cells.dtype == pl.List:
+            words = cells.explode(empty_as_null=True).drop_nulls() if False else cells.explode().drop_nulls()
+            missing = self._missing_in(words)
+            if missing:
+                cells = cells.list.eval(pl.element().filter(~pl.element().is_in(list(missing))))
+            return cells, missing
+        missing = self._missing_in(cells)
+        if missing:
+            cells = cells.replace(dict.fromkeys(missing, ""))
+        return cells, missing
+
+    def _missing_in(self, words: pl.Series) -> dict[str, int]:
+        lower = words.str.to_lowercase()
+        found = words.filter(lower.is_in(list(MISSING - self._kept))).value_counts(sort=True)
+        return dict(found.iter_rows())
+
+    def _unspelt(self, column: str, cells: pl.Series) -> pl.Series:
+        """The cells as lists, where they spell lists."""
+        values = cells.unique().to_list()
+        bracketed = [value for value in values if is_bracketed(value)]
+        if not bracketed:
+            return cells
+        lists = {value: spelt_list(value) for value in bracketed}
+        if not any(found is not None for found in lists.values()):
+            if not all(value == "" or value[:1] + value[-1:] == "{}" for value in values):
+                return cells
+            lists = {value: braced_list(value) for value in bracketed}
+        wrong = next((value for value, found in lists.items() if found is None and value[0] != "("), None)
+        if wrong is not None:
+            where = f"'{column}' in {self._table.first(cells == wrong)} of {self._table.path}"
+            raise ManifestError.expected(f"{where} to be a list of labels", f"'{wrong[:60]}'", "correcting it")
+        self._refuse_vectors(column, cells, lists)
+        words = {value: [value] if lists.get(value) is None else lists[value] for value in values if value}
+        dropped = [[w for w in words[cell] or [] if self._is_known(w)] if cell else None for cell in cells]
+        self._notes.append(f"'{column}' holds lists such as {bracketed[0][:60]}: read as the labels inside.")
+        return pl.Series(cells.name, dropped, pl.List(pl.String))
+
+    def _is_known(self, word: str) -> bool:
+        return word != "" and (word.casefold() not in MISSING or word.casefold() in self._kept)
+
+    def _refuse_vectors(self, column: str, cells: pl.Series, lists: Mapping[str, list[str] | None]) -> None:
+        filled = {value: found for value, found in lists.items() if found}
+        if filled and all(is_vector(found) for found in filled.values()):
+            value = next(iter(filled))
+            where = f"'{column}' in {self._table.first(cells == value)} of {self._table.path}"
+            fix = "a column of 1 and 0 for each label"
+            raise ManifestError.expected(f"{where} to be a list of labels", f"the row of numbers {value[:60]}", fix)
+
+    def _kind(self, column: str, cells: pl.Series, *, named: bool, by_name: bool) -> Kind | None:
+        """How a column is written; None where it holds no labels."""
+        low = column.lower()
+        if cells.dtype == pl.List:
+            return "list" if named or by_name else None
+        plural = low in _LISTS or (low.endswith("s") and not low.endswith("ss"))
+        delimiter = self._config.delimiter
+        wordy: Kind = "list" if plural or (delimiter and _holds(cells, delimiter)) else "category"
+        in_set = self._given and column in self._known
+        if by_name and self._given and not in_set:
+            return wordy  # values of the set, even where they are class numbers
+        words = _few_words(cells)
+        if words is not None and not words:
+            return "one-hot" if in_set else wordy if named or by_name else None
+        if words is not None and words <= set(FLAGS) and self._are_flags(words, named=named):
+            return "one-hot"
+        if named and not by_name and _numeric(cells) and not self._mostly_flags(cells):
+            return wordy  # codes
+        if self._mostly_flags(cells):
+            filled, flags = _count(cells), _count(cells.filter(cells.str.to_lowercase().is_in(list(_FLAG_WORDS))))
+            few = filled - flags <= (filled // 10 if by_name else max(1, filled // 10))
+            if few or (named and not by_name):
+                self._refuse_others(column, cells)
+            if not (named or by_name):
+                other = cells.filter((cells != "") & ~cells.str.to_lowercase().is_in(list(_FLAG_WORDS)))
+                self._notes.append(
+                    f"'{column}' isn't taken for a label: {filled - flags:,} of its {filled:,} cells are neither 1 nor 0, "
+                    f"such as '{other[0]}'; --labels with its name takes it."
+                )
+        return wordy if named or by_name else None
+
+    def _are_flags(self, words: set[str], *, named: bool) -> bool:
+        """Whether these words are yes and no, and nothing else, such as sizes or genders."""
+        if words <= LETTERS and not named:
+            return words in ({"y", "n"}, {"t", "f"})
+        return not (words <= LETTERS and len(words) == 1 and words & {"f", "n", "t"})
+
+    def _mostly_flags(self, cells: pl.Series) -> bool:
+        return 2 * _count(cells.filter(cells.str.to_lowercase().is_in(list(_FLAG_WORDS)))) > _count(cells)
+
+    def _refuse_others(self, column: str, cells: pl.Series) -> None:
+        """Refuse anything but yes, no and blank."""
+        is_word = cells.dtype == pl.String
+        wrong = ~cells.str.to_lowercase().is_in([*FLAGS, ""]) if is_word else pl.Series([True])
+        if wrong.any():
+            raise ManifestError.expected(
+                f"'{column}' in {self._table.first(wrong)} of {self._table.path} to be 1, 0 or blank",
+                f"'{cells.filter(wrong)[0]}'" if is_word else "a list",
+                "correcting it, or --labels with the label columns alone",
+            )
+
+    def _refuse_ids(self, column: str, cells: pl.Series) -> None:
+        values, filled = cells.n_unique(), _count(cells)
+        if values > _MANY_VALUES and 2 * values > filled:
+            raise ManifestError.expected(
+                f"'{column}' of {self._table.path} to be a category, with several photos a value",
+                f"{values:,} values on {filled:,} photos",
+                "--labels without it",
+            )
+
+    def _codes(self, flags: Mapping[str, pl.Series]) -> dict[str, pl.Series]:
+        """1, 0 and UNKNOWN for the words of one-hot columns."""
+        seen = {name: set(cells.unique().to_list()) for name, cells in flags.items()}
+        signed = [name for name, words in seen.items() if words & MINUS_ONE]
+        zero = any(seen[name] & ZERO for name in signed) or (signed and any(words & ZERO for words in seen.values()))
+        codes, marked = {}, []
+        for name, cells in flags.items():
+            meaning = FLAGS | {"": UNKNOWN}
+            if zero:
+                meaning |= dict.fromkeys(MINUS_ONE, UNKNOWN)
+            if seen[name] <= MARKS | {""}:
+                meaning[""] = 0
+                marked.append(name)
+            codes[name] = cells.replace_strict(meaning, return_dtype=pl.Int8)
+        self._tell_flags(seen, signed, marked, zero=bool(zero))
+        return codes
+
+    def _tell_flags(
+        self, seen: Mapping[str, set[str]], signed: Sequence[str], marked: Sequence[str], *, zero: bool
+    ) -> None:
+        if signed:
+            meaning = "unknown, as 0 stands beside it" if zero else "no"
+            self._notes.append(f"-1 is {meaning}, in {_named(signed)}.")
+        if marked:
+            self._notes.append(f"A blank beside 'x' is no, in {_named(marked)}.")
+        no = {word for words in seen.values() for word in words if FLAGS.get(word) == 0} - ZERO - MINUS_ONE
+        no -= {"false"}
+        if no:
+            where = [name for name, words in seen.items() if words & no]
+            words = ", ".join(f"'{word}'" for word in sorted(no))
+            self._notes.append(f"{words} is no and a blank is unknown, in {_named(where)}.")
+
+    def _split(self, cells: pl.Series) -> pl.Series:
+        """The words of each cell; null where it is blank."""
+        delimiter = self._config.delimiter or next((d for d in "|;," if _holds(cells, d)), " ")
+        words = cells.str.split(delimiter).list.eval(pl.element().str.strip_chars())
+        words = words.list.eval(pl.element().filter(pl.element() != ""))
+        missing = self._missing_in(words.explode().drop_nulls())
+        if missing:
+            words = words.list.eval(pl.element().filter(~pl.element().is_in(list(missing))))
+        return pl.select(pl.when(words.list.len() > 0).then(words)).to_series().alias(cells.name)
+
+
+def _few_words(cells: pl.Series) -> set[str] | None:
+    """The words of a column in lower case, without the blank; None where there are many."""
+    if cells.head(2000).n_unique() > _MOST_FLAGS:
+        return None
+    words = cells.unique()
+    return None if len(words) > _MOST_FLAGS else set(words.str.to_lowercase().to_list()) - {""}
+
+
+def _count(cells: pl.Series) -> int:
+    return int((cells != "").sum())
 
 
 def _numeric(cells: pl.Series) -> bool:
@@ -148,67 +345,7 @@ def _holds(cells: pl.Series, delimiter: str) -> bool:
     return bool(cells.str.contains(delimiter, literal=True).any())
 
 
-def _words(cells: pl.Series, kind: Kind, delimiter: str | None) -> pl.DataFrame:
-    """Columns row and word: every value of a category or list column; blank gives none."""
-    frame = pl.DataFrame({"row": np.arange(len(cells)), "word": cells})
-    if kind == "list" and cells.dtype != pl.List:
-        delimiter = delimiter or next((d for d in "|;," if _holds(cells, d)), " ")
-        frame = frame.with_columns(pl.col("word").str.split(delimiter))
-    if kind == "list":
-        frame = frame.explode("word").with_columns(pl.col("word").str.strip_chars())
-    return frame.filter(pl.col("word") != "")
-
-
-def _made(table: Table, flags: Sequence[str], kinds: Mapping[str, Kind], words: Mapping[str, pl.DataFrame]) -> LabelSet:
-    """One free group of the one-hot columns, and one group a category or list column."""
-    groups: dict[str, tuple[list[str], bool]] = {"labels": (list(flags), False)}
-    for column, cells in words.items():
-        values = sorted(cells["word"].unique().to_list())
-        ids = [f"{column}={value}" for value in values] if len(words) > 1 else values
-        before = groups.get(column, ([], False))[0]  # a list column may itself be called "labels"
-        groups[column] = (before + ids, kinds[column] == "category")
-    if not any(ids for ids, _ in groups.values()):
-        raise ManifestError.expected(
-            f"label columns in {table.path}",
-            "only " + ", ".join(f"'{name}'" for name in table.frame.columns),
-            "--labels with the names of the label columns",
-        )
-    made = tuple(Group(name, tuple(map(Label, ids)), exclusive) for name, (ids, exclusive) in groups.items() if ids)
-    return LabelSet(table.path.stem, made)
-
-
-def _positions(
-    table: Table, label_set: LabelSet, known: Mapping[str, int], column: str, cells: pl.DataFrame
-) -> np.ndarray:
-    """(cells,) int positions of the words; sets made from several columns say "column=word"."""
-    place = {word: known.get(f"{column}={word}", known.get(word, -1)) for word in cells["word"].unique()}
-    positions = cells["word"].replace_strict(place, return_dtype=pl.Int64).to_numpy()
-    if (positions < 0).any():
-        first = int(np.argmax(positions < 0))
-        where = table.row(int(cells["row"][first]))
-        raise _not_a_label(label_set, cells["word"][first], f"'{column}' in {where} of {table.path}")
-    return positions
-
-
-def _group_positions(label_set: LabelSet) -> Iterator[tuple[np.ndarray, bool]]:
-    start = 0
-    for group in label_set.groups:
-        yield np.arange(start, start + len(group.labels)), group.exclusive
-        start += len(group.labels)
-
-
-def _check_exclusive(table: Table, label_set: LabelSet, targets: np.ndarray) -> None:
-    for name, where in label_set.exclusive.items():
-        several = (targets[:, where] == 1).sum(axis=1) > 1
-        if several.any():
-            k = int(np.argmax(several))
-            got = ", ".join(f"'{label_set.ids[p]}'" for p in where[targets[k, where] == 1])
-            raise ManifestError.expected(
-                f"{table.row(k)} of {table.path} to have one label of '{name}'", got, "a free group in the label set"
-            )
-
-
-def _not_a_label(label_set: LabelSet, got: str, where: str) -> LabelError:
-    close = difflib.get_close_matches(got, label_set.ids, n=3) or label_set.ids[:3]
-    fix = "one of " + ", ".join(f"'{c}'" for c in close) + ", or --labels with the label columns alone"
-    return LabelError.expected(f"{where} to be a label of '{label_set.name}'", f"'{got}'", fix)
+def _named(names: Iterable[str]) -> str:
+    every = list(names)
+    more = f" and {len(every) - _SHOWN} more" if len(every) > _SHOWN else ""
+    return ", ".join(f"'{name}'" for name in every[:_SHOWN]) + more

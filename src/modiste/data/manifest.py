@@ -14,11 +14,13 @@ import numpy as np
 import polars as pl
 
 from modiste.config import DataConfig
-from modiste.data.jd2018 import read_challenge
-from modiste.data.label_columns import label_columns, lookup, read_labels
+from modiste.data.label_columns import LabelColumn, label_columns, lookup
+from modiste.data.label_values import read_labels, resolve_renames
+from modiste.data.long_tables import as_list, join_rows, photo_numbers
 from modiste.data.photo_columns import ROLES, find_roles, photo_frame
 from modiste.data.splits import stratified_folds
-from modiste.data.tables import Table, beside, labels_beside, read_table, write_labels_beside, write_table
+from modiste.data.table import Table
+from modiste.data.tables import beside, labels_beside, read_table, write_labels_beside, write_table
 from modiste.errors import ManifestError
 from modiste.files import StrPath
 from modiste.labels import UNKNOWN, LabelSet
@@ -36,6 +38,7 @@ class Manifest:
         targets: (n, labels) int8: 1, 0, UNKNOWN.
         root: the folder that relative paths start from.
         source: the file or folder, for messages.
+        notes: what was guessed, mended or left out when it was read, a sentence each.
     """
 
     label_set: LabelSet
@@ -43,6 +46,7 @@ class Manifest:
     targets: np.ndarray
     root: Path
     source: str
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def read(
@@ -53,20 +57,21 @@ class Manifest:
         *,
         strict: bool = True,
     ) -> Self:
-        """Read CSV, TSV, Parquet, JSONL, a folder of class folders, or a text file of the JD challenge.
+        """Read a table of any format that docs/reference/manifest.md names, or a folder of class folders.
 
         Args:
             path: the file or folder.
             config: column names and so on; what it leaves out is found by the rules in docs/reference/manifest.md.
             label_set: the label set to map into; labels that the file does not speak of are UNKNOWN.
-            strict: refuse two rows of one photo and two labels of an exclusive group; else they stay as they are.
+            strict: refuse rows of one photo that contradict each other and two labels of an exclusive group; else
+                they stay as they are.
 
         Raises:
             ManifestError: the file can't be read as photos and labels.
             LabelError: it holds a label that is not in the given set.
         """
         path = Path(path)
-        table = read_challenge(path) or _challenge_header(read_table(path))
+        table = _challenge_header(read_table(path, encoding=config.encoding, sheet=config.sheet))
         root = path if path.is_dir() else path.parent
         own = path.is_file() and beside(path).is_file()
         if own:
@@ -76,13 +81,25 @@ class Manifest:
             table = replace(table, label_set=None)
         if label_set is None and config.label_set is not None:
             label_set = LabelSet.read(config.label_set)
-        roles = find_roles(table, config, () if label_set is None else tuple(lookup(label_set)), own)
+        roles, roles_notes = find_roles(table, config, () if label_set is None else tuple(lookup(label_set)), own)
         candidates = [name for name in table.frame.columns if name not in roles.values()]
-        kinds = label_columns(table, candidates, config, label_set)
-        label_set, targets = read_labels(table, kinds, config, label_set, strict=strict)
-        others = [c for c in candidates if c not in kinds and c not in label_set.ids]
-        frame = photo_frame(table, roles, others, strict=strict)
-        return cls(label_set, frame, targets, root if config.root is None else Path(config.root), str(path))
+        columns, columns_notes = label_columns(table, candidates, config, label_set)
+        found = {column.name for column in columns}
+        others = [c for c in candidates if c not in found and (label_set is None or c not in label_set.ids)]
+        frame, frame_notes = photo_frame(table, roles, others)
+        numbers = photo_numbers(frame)
+        columns, long_notes = (columns, []) if numbers is None else as_list(columns, numbers)
+        label_set, targets, labels_notes = read_labels(table, columns, label_set, resolve_renames(config.rename))
+        lines, joined_notes = table.lines, []
+        if numbers is not None:
+            flags = _flags(columns, label_set, dict(config.rename))
+            frame, targets, lines, joined_notes = join_rows(
+                table, frame, targets, numbers, label_set, flags, strict=strict
+            )
+        if strict:
+            _check_exclusive(replace(table, lines=lines, frame=frame), label_set, targets)
+        notes = (*table.notes, *roles_notes, *frame_notes, *columns_notes, *labels_notes, *long_notes, *joined_notes)
+        return cls(label_set, frame, targets, root if config.root is None else Path(config.root), str(path), notes)
 
     def write(self, path: StrPath) -> None:
         """Write as one-hot columns (.csv, .tsv, .parquet, .jsonl; blank is unknown) that `read` reads back equal.
@@ -271,3 +288,20 @@ def _challenge_header(table: Table) -> Table:
     if not set(names) <= set(table.frame.columns):
         return table
     return replace(table, frame=table.frame.rename(names), label_set=label_set)
+
+
+def _flags(columns: Sequence[LabelColumn], label_set: LabelSet, renames: dict[str, str]) -> list[int]:
+    """Positions of labels that have a column of 1 and 0."""
+    known = lookup(label_set)
+    return [known[renames.get(column.name, column.name)] for column in columns if column.kind == "one-hot"]
+
+
+def _check_exclusive(table: Table, label_set: LabelSet, targets: np.ndarray) -> None:
+    for name, where in label_set.exclusive.items():
+        several = (targets[:, where] == 1).sum(axis=1) > 1
+        if several.any():
+            k = int(np.argmax(several))
+            got = ", ".join(f"'{label_set.ids[p]}'" for p in where[targets[k, where] == 1])
+            raise ManifestError.expected(
+                f"{table.row(k)} of {table.path} to have one label of '{name}'", got, "a free group in the label set"
+            )

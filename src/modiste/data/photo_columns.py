@@ -5,61 +5,138 @@ The rules stand in docs/reference/manifest.md.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 
 import polars as pl
 
 from modiste.config import DataConfig
+from modiste.data.folders import SPLITS
+from modiste.data.images import PHOTO_SUFFIXES
 from modiste.data.label_columns import require_column
-from modiste.data.tables import SPLITS, Table
+from modiste.data.table import Table
+from modiste.data.tables import URL_NAMES
 from modiste.errors import ManifestError
 
-# What a column may be called where no option names it; the first that is there wins, in
-# upper or lower case. The order of the roles is their order in Manifest.frame.
+# What a column may be called where no option names it, in lower case with "_" for blanks; the first that is there
+# wins. The order of the roles is their order in Manifest.frame.
 ROLES = {
     "id": ("id", "product_id"),
-    "path": ("image", "file", "path", "filename", "filepath", "photo", "img", "image_path", "file_name"),
-    "url": ("url", "image_url", "link"),
+    "path": (
+        *("image", "file", "path", "filename", "filepath", "photo", "img", "image_path", "file_name", "image_name"),
+        *("image_file", "photo_path", "img_path", "image_filename"),
+    ),
+    "url": URL_NAMES,
     "split": ("split", "set", "subset"),
     "group": ("group", "group_id", "product", "product_id"),
     "fold": ("fold",),
 }
 _OPTIONS = {"path": "--image-column", "split": "--split-column", "group": "--group-column", "fold": "--fold-column"}
+FETCHED = frozenset({"status", "failure", "error"})  # columns of what fetch wrote: a photo may be missing for a reason
+_SAMPLE = 200  # cells that show what a column holds
+_MOST = 0.8  # of them
+_REMOTE = re.compile(r"https?://", re.IGNORECASE)
+_PICTURED = re.compile(r"image|img|photo|foto|pic|bild", re.IGNORECASE)
 
 
-def find_roles(table: Table, config: DataConfig, label_names: Sequence[str], own: bool) -> dict[str, str]:
-    """Which column is the path, the id, the url, the split, the group and the fold.
+def column_key(name: str) -> str:
+    """A column's name as ROLES has it."""
+    return re.sub(r"^g:|^\ufeff", "", re.sub(r"[\s_]+", "_", name.strip().lower()))
+
+
+def find_path_and_url(
+    columns: Sequence[str], sample: Mapping[str, Sequence[str]], taken: Iterable[str] = ()
+) -> tuple[dict[str, str], list[str]]:
+    """The columns of photos' paths and URLs, by their names, else by what they hold; and what was guessed.
+
+    Args:
+        columns: of the table.
+        sample: filled cells of each column.
+        taken: columns that are something else.
+    """
+    free = {column_key(name): name for name in reversed(columns) if name not in set(taken)}
+    roles, notes = {}, []
+    for role in ("path", "url"):
+        column = next((free[name] for name in ROLES[role] if name in free and free[name] not in roles.values()), None)
+        if column is not None and role == "path" and _share(sample[column], _is_remote) > _MOST:
+            roles["url"] = column  # as tables of web shops call them
+        elif column is not None:
+            roles.setdefault(role, column)
+    if roles.get("url") and column_key(roles["url"]) == "link" and _share(sample[roles["url"]], _is_photo) < 0.5:
+        better = _by_content(columns, sample, taken, remote=True)
+        if better:
+            roles["url"] = better
+    if not roles:
+        for role, remote in (("path", False), ("url", True)):
+            column = _by_content(columns, sample, taken, remote=remote)
+            if column is not None:
+                roles[role] = column
+                notes.append(f"'{column}' holds {'URLs' if remote else 'paths'} of photos: taken for the {role}.")
+    return roles, notes
+
+
+def find_roles(
+    table: Table, config: DataConfig, label_names: Sequence[str], own: bool
+) -> tuple[dict[str, str], list[str]]:
+    """Which column is the path, the id, the url, the split, the group and the fold, and what was guessed.
 
     `own`: the file was written by modiste, so that its columns are called by their roles.
     """
     columns = table.frame.columns
     taken = {*(config.label_columns or ()), *label_names}
-    free = {name.lower(): name for name in reversed(columns) if name not in taken}
     named = {
         "path": config.image_column,
         "split": config.split_column,
         "group": config.group_column,
         "fold": config.fold_column,
     }
-    roles = {}
-    for role, names in ROLES.items():
-        column = named.get(role)
+    for role, column in named.items():
         if column is not None:
             require_column(table, column, _OPTIONS[role])
-        else:
-            column = next((free[name] for name in ((role,) if own else names) if name in free), None)
+    given = {role: column for role, column in named.items() if column is not None} | {
+        role: column for role, column in table.roles.items() if named.get(role) is None
+    }
+    if own:
+        free = {name.lower(): name for name in reversed(columns) if name not in taken}
+        return {role: given.get(role) or free[role] for role in ROLES if role in given or role in free}, []
+    found, notes = find_path_and_url(columns, _samples(table.frame), {*taken, *given.values()})
+    free = {column_key(name): name for name in reversed(columns) if name not in taken}
+    roles = {}
+    for role, names in ROLES.items():
+        column = given.get(role)
+        if column is None and role in ("path", "url"):
+            column = found.get(role)
+        elif column is None:
+            column = next((free[name] for name in names if name in free), None)
+            if column is not None and role in _OPTIONS and _holds_flags(table.frame[column]):
+                notes.append(f"'{column}' holds 1 and 0: taken for a label; {_OPTIONS[role]} {column} takes it for the {role}.")
+                column = None
         if column is not None:
             roles[role] = column
     if roles.get("id") == "product_id" and table.frame["product_id"].is_duplicated().any():
         del roles["id"]  # several photos of one product: a group, not an id
-    return roles
+    return roles, notes
 
 
-def photo_frame(table: Table, roles: dict[str, str], others: Sequence[str], *, strict: bool = True) -> pl.DataFrame:
-    """The columns of `Manifest.frame`, checked; `strict`: no two rows may name one photo."""
-    cells = {role: table.frame[column].alias(role) for role, column in roles.items()}
+def photo_frame(table: Table, roles: dict[str, str], others: Sequence[str]) -> tuple[pl.DataFrame, list[str]]:
+    """The columns of `Manifest.frame`, checked, a row of the table each; and what was guessed.
+
+    Raises:
+        ManifestError: a row names no photo, or a split or fold is none.
+    """
+    cells = {role: _words(table.frame[column]).alias(role) for role, column in roles.items()}
+    notes: list[str] = []
     if "path" not in cells:
         cells["path"] = _path_from_id(table, cells)
+    cells["path"], told = _local(cells["path"], table.path)
+    notes += told
+    repeated = cells["id"].is_duplicated() & (cells["id"] != "") if "id" in cells else None
+    if repeated is not None and repeated.any() and _differ(cells, repeated):
+        if "group" not in cells:
+            cells["group"] = cells["id"].alias("group")
+            notes.append(f"Several photos have one '{roles['id']}': they are one product and stay in one split.")
+        cells["id"] = pl.select(pl.when(repeated).then(pl.lit("")).otherwise(cells["id"]).alias("id")).to_series()
     names = pl.DataFrame([cells[role] for role in ("id", "path", "url") if role in cells])
     cells["id"] = names.select(pl.coalesce(pl.all().replace("", None)).fill_null("").alias("id"))["id"]
     if "split" in cells:
@@ -68,12 +145,88 @@ def photo_frame(table: Table, roles: dict[str, str], others: Sequence[str], *, s
         cells["fold"] = _fold(table, cells["fold"], roles["fold"])
     extras = [table.frame[name] for name in others if name not in ROLES]
     order = [cells[role] for role in ROLES if role in cells]
-    frame = pl.DataFrame(order + [s.list.join("|") if s.dtype == pl.List else s for s in extras])
-    key = "id" if (frame["path"] == "").all() else "path"
-    _refuse_blank(table, frame, key)
-    if strict:
-        _refuse_twice(table, frame[key])
-    return frame
+    frame = pl.DataFrame(order + [_words(one) for one in extras])
+    _refuse_blank(table, frame)
+    return frame, notes
+
+
+def photo_key(frame: pl.DataFrame) -> str:
+    """The column of a manifest's frame that names a photo once."""
+    return "id" if (frame["path"] == "").all() else "path"
+
+
+def local_path(cell: str) -> str:
+    """A path as this system has it: file:// URLs and, where they can't be names, backslashes."""
+    if cell[:8].lower() == "file:///":
+        from urllib.parse import unquote
+
+        cell = unquote(cell[7:])
+        cell = cell[1:] if re.match(r"/[A-Za-z]:", cell) else cell
+    return cell
+
+
+def _words(cells: pl.Series) -> pl.Series:
+    return cells.list.join("|").fill_null("") if cells.dtype == pl.List else cells
+
+
+def _local(cells: pl.Series, table: Path) -> tuple[pl.Series, list[str]]:
+    """Paths as this system has them."""
+    notes = []
+    remote = cells.str.starts_with("file://")
+    if remote.any():
+        cells = cells.map_elements(local_path, pl.String)
+    backslashes = cells.str.contains("\\", literal=True)
+    if backslashes.any() and not Path(table.parent, cells.filter(backslashes)[0]).exists():
+        cells = cells.str.replace_all("\\", "/", literal=True).str.replace(r"^\./", "")
+        notes.append(f"Backslashes in the paths of {table.name} part folders, as on Windows.")
+    return cells, notes
+
+
+def _differ(cells: Mapping[str, pl.Series], repeated: pl.Series) -> bool:
+    """Whether rows of one id name different photos."""
+    places = [cells[role] for role in ("path", "url") if role in cells]
+    frame = pl.DataFrame([cells["id"], *places]).filter(repeated)
+    return frame.n_unique() > frame["id"].n_unique()
+
+
+def _samples(frame: pl.DataFrame) -> dict[str, list[str]]:
+    """Filled cells from the beginning of each column."""
+    head = frame.head(5 * _SAMPLE)
+    return {
+        name: [] if head[name].dtype == pl.List else head[name].filter(head[name] != "").head(_SAMPLE).to_list()
+        for name in frame.columns
+    }
+
+
+def _share(cells: Sequence[str], test: Callable[[str], bool]) -> float:
+    return sum(map(test, cells)) / len(cells) if cells else 0.0
+
+
+def _is_remote(cell: str) -> bool:
+    return bool(_REMOTE.match(cell))
+
+
+def _is_photo(cell: str) -> bool:
+    return cell.split("?")[0].lower().endswith(tuple(PHOTO_SUFFIXES))
+
+
+def _by_content(
+    columns: Sequence[str], sample: Mapping[str, Sequence[str]], taken: Iterable[str], *, remote: bool
+) -> str | None:
+    """The only column of photos' paths or URLs; of several, the only one that is called like photos."""
+    gone = set(taken)
+    found = []
+    for name in columns:
+        urls, photos = _share(sample[name], _is_remote), _share(sample[name], _is_photo)
+        fits = urls > _MOST and (photos > _MOST or _PICTURED.search(name)) if remote else photos > _MOST and not urls
+        if fits and name not in gone:
+            found.append(name)
+    pictured = [name for name in found if _PICTURED.search(name)]
+    return next(iter(found), None) if len(found) == 1 else next(iter(pictured), None) if len(pictured) == 1 else None
+
+
+def _holds_flags(cells: pl.Series) -> bool:
+    return cells.dtype == pl.String and set(cells.unique().to_list()) <= {"0", "1", "0.0", "1.0", ""}
 
 
 def _path_from_id(table: Table, cells: dict[str, pl.Series]) -> pl.Series:
@@ -87,25 +240,14 @@ def _path_from_id(table: Table, cells: dict[str, pl.Series]) -> pl.Series:
     raise ManifestError.expected(f"a column of photo paths in {table.path}", f"only {known}", "--image-column")
 
 
-def _refuse_blank(table: Table, frame: pl.DataFrame, key: str) -> None:
+def _refuse_blank(table: Table, frame: pl.DataFrame) -> None:
+    key = photo_key(frame)
     blank = frame["id"] == "" if key == "id" else (frame["path"] == "")
     if key == "path" and "url" in frame.columns:
         blank &= frame["url"] == ""
-    if blank.any():
+    if blank.any() and not set(table.frame.columns) >= FETCHED:
         where = f"{table.first(blank)} of {table.path}"
         raise ManifestError.expected(f"{where} to name a photo", "a blank", "filling it in or removing the row")
-
-
-def _refuse_twice(table: Table, names: pl.Series) -> None:
-    twice = names.is_duplicated() & (names != "")
-    if twice.any():
-        k = int(twice.arg_true()[0])
-        rows = (names == names[k]).arg_true()
-        raise ManifestError.expected(
-            f"photos of {table.path} to differ",
-            f"'{names[k]}' in {table.row(k)} and {table.row(int(rows[1]))}",
-            "one row a photo",
-        )
 
 
 def _split(table: Table, cells: pl.Series, column: str) -> pl.Series:

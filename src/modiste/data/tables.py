@@ -1,84 +1,127 @@
-"""Files and folders -> Table: rows of photos as words, before anyone asks what the columns mean.
+"""Files and folders -> tables: one reader for training, checking, fetching and tagging.
 
-A table is CSV, TSV, Parquet, JSONL or a folder of class folders. Every cell becomes a stripped word,
-"" where it is blank, or a list of words; numbers and booleans are spelt out ("1", "0.0", "true").
+`read_table` gives all rows at once, `open_rows` a stream of them; both read the same cells.
 """
 
 from __future__ import annotations
 
-import csv
-import hashlib
 import json
-from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from modiste.data.images import PHOTO_SUFFIXES
+from modiste.data.folders import read_folder
+from modiste.data.formats.deepfashion import read_deepfashion
+from modiste.data.formats.excel import SUFFIXES as SHEETS
+from modiste.data.formats.excel import read_sheet
+from modiste.data.formats.jd2018 import challenge_rows, read_challenge
+from modiste.data.formats.products import SEVERAL, PhotoRows, photo_rows
+from modiste.data.json_tables import LINES, read_document, read_lines, records, spelt
+from modiste.data.table import Table, empty, is_flat, word, words_table
+from modiste.data.text_tables import TextTable
 from modiste.errors import ManifestError
 from modiste.files import replacing, write_text
 from modiste.labels import LabelSet
 
-SPLITS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
-_TEXT = (".csv", ".tsv", ".txt")
+WRITTEN = (".csv", ".tsv", ".parquet", ".jsonl")
+READ = (*WRITTEN, ".ndjson", ".json", ".txt", *SHEETS)
+_ROWS = 20_000  # of a Parquet file that are read at a time
+_URL_LINE = re.compile(r"\w+://\S+$")
+# Names of columns of URLs, the best first; a feed's "link" is the page of a product.
+URL_NAMES = ("url", "image_url", "image_link", "image_src", "photo_url", "img_url", "picture_url", "image_urls", "link")
 
 
 @dataclass(frozen=True)
-class Table:
-    """Rows as they stand in a file.
+class RowStream:
+    """Rows of a table as words, however long it is: only a few are in memory at a time.
 
     Attributes:
-        frame: columns of str ("" is blank) or list[str].
-        path: the file or folder, for messages and for `row`.
-        records: (n,) int, place of each row among the file's records; blank lines leave gaps.
-        label_set: the label set, where the file itself says what its one-hot columns are.
+        path: the file.
+        columns: names of a row's cells.
+        read: gives the rows' cells from the first one on, each time it is called; the items of a list are parted
+            by "|".
+        label_set: the label set, where the file says what its label columns are.
+        roles: roles of columns that the file's format settles.
+        notes: what was guessed, and once all rows are read, what was mended or left out.
     """
 
-    frame: pl.DataFrame
     path: Path
-    records: np.ndarray
+    columns: tuple[str, ...]
+    read: Callable[[], Iterator[Sequence[str]]]
     label_set: LabelSet | None = None
-
-    def row(self, k: int) -> str:
-        """Where row `k` stands, as words: the line of a text file (its header is line 1), the row of another."""
-        record = int(self.records[k])
-        if self.path.is_dir():
-            return str(self.frame["path"][k])
-        return f"row {_line(self.path, record) if self.path.is_file() else record + 1}"
-
-    def first(self, mask: pl.Series) -> str:
-        """Where the first row that `mask` marks stands, as words."""
-        return self.row(int(mask.arg_true()[0]))
+    roles: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
-def read_table(path: Path) -> Table:
-    """Read a file by its suffix, or a folder of class folders.
+def read_table(path: Path, *, encoding: str | None = None, sheet: str | None = None) -> Table:
+    """Read all rows of a file, or of a folder of class folders; a row a photo.
+
+    Args:
+        path: the file or folder.
+        encoding: of a text file; None finds it.
+        sheet: of a spreadsheet; None takes the only one.
 
     Raises:
-        ManifestError: it is missing, empty, not UTF-8, or its rows don't fit its header.
+        ManifestError: it is missing, empty, of no known format, or a row can't be read for certain.
     """
     if path.is_dir():
-        return _read_folder(path)
+        return read_folder(path)
     check_file(path)
     suffix = path.suffix.lower()
     try:
         if suffix == ".parquet":
-            frame = pl.read_parquet(path, glob=False)
-        elif suffix in (".jsonl", ".ndjson"):
-            with path.open("rb") as file:  # read_ndjson has no glob=False: a path may hold "[" or "*"
-                frame = pl.read_ndjson(file, infer_schema_length=None)
+            table = words_table(pl.read_parquet(path, glob=False), path)
+        elif suffix in LINES:
+            table = read_lines(path)
+        elif suffix == ".json":
+            table = read_document(path)
+        elif suffix in SHEETS:
+            frame = read_sheet(path, sheet)
+            table = words_table(frame, path, np.arange(2, len(frame) + 2))
         else:
-            frame = _read_text(path)
-    except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
-        raise _unreadable(path, error) from error
-    return words_table(frame, path)
+            table = _read_text(path, encoding)
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).split("\n", maxsplit=1)[0]
+        raise ManifestError.expected(f"{path} to be readable by its suffix", f"'{reason}'", "correcting it") from error
+    return _by_photo(table)
+
+
+def open_rows(path: Path, *, encoding: str | None = None, sheet: str | None = None) -> RowStream:
+    """Look at a file's columns, and make what reads its rows as a stream; arguments and errors as of `read_table`."""
+    check_file(path)
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        stream = _parquet_stream(path)
+    elif suffix in LINES:
+        columns = tuple(dict.fromkeys(key for record in records(path) for key in record))
+        stream = RowStream(path, columns, partial(_spelt_rows, path, columns), labels_beside(path))
+    elif suffix == ".json" or suffix in SHEETS or read_deepfashion(path) is not None:
+        table = read_table(path, encoding=encoding, sheet=sheet)
+        read = partial(_rows_of, table.frame)
+        return RowStream(path, tuple(table.frame.columns), read, table.label_set, dict(table.roles), list(table.notes))
+    else:
+        stream = _text_stream(path, encoding)
+    return _stream_by_photo(stream)
+
+
+def estimate(path: Path) -> int:
+    """About how many rows a table has: lines of a text file, rows of Parquet."""
+    if path.suffix.lower() == ".parquet":
+        return int(_scan(path).select(pl.len()).collect().item())
+    with path.open("rb") as file:
+        return sum(block.count(b"\n") for block in iter(partial(file.read, 1 << 20), b""))
+
+
+def url_column(columns: Sequence[str]) -> str | None:
+    """The column of photos' URLs, by its name."""
+    lower = {re.sub(r"[\s_]+", "_", name.lower()): name for name in reversed(columns)}
+    return next((lower[name] for name in URL_NAMES if name in lower), None)
 
 
 def beside(path: Path) -> Path:
@@ -98,24 +141,19 @@ def write_labels_beside(path: Path, label_set: LabelSet, root: str) -> None:
 
 
 def check_file(path: Path) -> None:
-    """Refuse a file that is missing or has no bytes."""
+    """Refuse a file that is missing, has no bytes or is compressed."""
     if not path.exists():
         raise ManifestError.expected(f"manifest {path} to exist", "no such file", "another path")
+    if path.is_dir():
+        return
     if not path.stat().st_size:
         raise empty(path)
-
-
-def words_table(frame: pl.DataFrame, path: Path, label_set: LabelSet | None = None) -> Table:
-    """Spell out every cell and drop nameless columns, nested columns and blank rows."""
-    frame = frame.rename({name: name.strip() for name in frame.columns})
-    frame = frame.select(word(name, dtype) for name, dtype in frame.schema.items() if name and is_flat(dtype))
-    blank = pl.all_horizontal(
-        pl.col(name).list.len() == 0 if dtype == pl.List else pl.col(name) == "" for name, dtype in frame.schema.items()
-    )
-    frame = frame.with_row_index(_RECORD).filter(~blank) if frame.width else frame
-    if not len(frame):
-        raise empty(path)
-    return Table(frame.drop(_RECORD), path, frame[_RECORD].to_numpy(), label_set)
+    with path.open("rb") as file:
+        head = file.read(4)
+    if head[:2] == b"\x1f\x8b":
+        raise ManifestError.expected(f"{path} to be a table", "a gzip file", "gunzip first")
+    if head == b"PK\3\4" and path.suffix.lower() not in SHEETS:
+        raise ManifestError.expected(f"{path} to be a table", "a ZIP file", "unpacking it, or .xlsx if it is a spreadsheet")
 
 
 def write_table(frame: pl.DataFrame, path: Path) -> None:
@@ -131,159 +169,150 @@ def write_table(frame: pl.DataFrame, path: Path) -> None:
 
 
 def table_suffix(path: Path) -> str:
-    """The suffix that says how a table is written, in lower case.
+    """The suffix that names how a table is written, in lower case.
 
     Raises:
-        ManifestError: it says no such thing.
+        ManifestError: it is none of them.
     """
     suffix = path.suffix.lower()
-    if suffix not in (".csv", ".tsv", ".parquet", ".jsonl"):
+    if suffix not in WRITTEN:
         raise ManifestError.expected(
             "a manifest to be written as .csv, .tsv, .parquet or .jsonl", f"'{path.name}'", "one of these suffixes"
         )
     return suffix
 
 
-_RECORD = "\0record"
+def _read_text(path: Path, encoding: str | None) -> Table:
+    known = read_deepfashion(path) or read_challenge(path)
+    if known is not None:
+        return known
+    if _lists_urls(path):
+        urls = [row[0] for row in _url_lines(path)]
+        return words_table(pl.DataFrame({"url": urls}), path)
+    text = TextTable.open(path, encoding)
+    frame, lines, notes = text.frame()
+    return words_table(frame, path, lines, notes=(*text.notes, *notes))
 
 
-def is_flat(dtype: pl.DataType) -> bool:
-    """Whether a column of this type holds words or lists of words."""
-    if isinstance(dtype, pl.List):
-        return not dtype.inner.is_nested()  # type: ignore[union-attr]
-    return not (dtype.is_nested() or dtype in (pl.Binary, pl.Object))
+def _text_stream(path: Path, encoding: str | None) -> RowStream:
+    known = challenge_rows(path)
+    if known is not None:
+        columns, read, label_set = known
+        return RowStream(path, columns, read, label_set)
+    if _lists_urls(path):
+        return RowStream(path, ("url",), partial(_url_lines, path))
+    text = TextTable.open(path, encoding)
+    named = [k for k, name in enumerate(text.names) if name]
+    notes = list(text.notes)
+
+    def read() -> Iterator[list[str]]:
+        del notes[len(text.notes) :]
+        for _, cells in text.rows(notes):
+            yield [cells[k].strip() for k in named]
+
+    return RowStream(path, tuple(text.names[k] for k in named), read, labels_beside(path), notes=notes)
 
 
-def word(name: str, dtype: pl.DataType) -> pl.Expr:
-    """Column `name` as stripped words, "" where it is blank, or as lists of words."""
-    column = pl.col(name)
-    if isinstance(dtype, pl.List):
-        return column.cast(pl.List(pl.String)).fill_null([])
-    if dtype.is_float():
-        column = column.fill_nan(None)
-    word = column.str.strip_chars() if dtype == pl.String else column.cast(pl.String)
-    return word.fill_null("")
+def _lists_urls(path: Path) -> bool:
+    """Whether a file is a plain list of URLs, one a line; lines that begin with # are remarks."""
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        first = next((line.strip() for line in islice(file, 1000) if line.strip() and not line.startswith("#")), "")
+    return bool(_URL_LINE.match(first))
 
 
-def _read_text(path: Path) -> pl.DataFrame:
-    header = [name.strip() for name in next(_rows(path))[1]]
-    named = [name for name in header if name]
-    twice = next((name for name in named if named.count(name) > 1), None)
-    if twice is not None:
-        raise ManifestError.expected(f"columns of {path} to differ", f"'{twice}' twice", "renaming one of them")
-    frame = pl.read_csv(
-        path,
-        separator=separator(path),
-        glob=False,
-        infer_schema=False,
-        # Kaggle's styles.csv has bare commas in its last column, which is no label
-        truncate_ragged_lines=named[-1:] == ["productDisplayName"],
-    )
-    frame.columns = [name or f"\0{k}" for k, name in enumerate(header)]  # polars leaves doubled quotes in names
-    return frame.select(named)
+def _url_lines(path: Path) -> Iterator[list[str]]:
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        for line in file:
+            if line.strip() and not line.startswith("#"):
+                yield [line.strip()]
 
 
-def separator(path: Path) -> str:
-    """What stands between a file's fields: tab in .tsv, else what its header has most: spreadsheets write ; and tab."""
-    if path.suffix.lower() == ".tsv":
-        return "\t"
-    with path.open(encoding="utf-8-sig") as file:
-        header = file.readline()
-    return max((",", "\t", ";"), key=header.count)
+def _spelt_rows(path: Path, columns: Sequence[str]) -> Iterator[list[str]]:
+    for record in records(path):
+        yield [spelt(record.get(column)) for column in columns]
 
 
-def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Line number and fields of each record of a text file, the header first."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader, line = csv.reader(file, delimiter=separator(path)), 1
-        for fields in reader:
-            yield line, fields
-            line = reader.line_num + 1  # a quoted field may hold line ends
-
-
-def _line(path: Path, record: int) -> int:
-    suffix = path.suffix.lower()
-    if suffix in (".jsonl", ".ndjson"):
-        with path.open(encoding="utf-8") as file:
-            filled = (number for number, text in enumerate(file, 1) if text.strip())
-            return next(number for k, number in enumerate(filled) if k == record)
-    if suffix == ".parquet":
-        return record + 1
-    return next((line for k, (line, _) in enumerate(_rows(path)) if k == record + 1), record + 2)
-
-
-def empty(path: Path) -> ManifestError:
-    """The error that says that a file has no rows."""
-    return ManifestError.expected(f"{path} to list photos", "no rows", "a manifest with at least one row")
-
-
-def _unreadable(path: Path, error: Exception) -> ManifestError:
-    """Name the row that polars could not read; it only gives a byte offset, or nothing."""
-    suffix = path.suffix.lower()
-    if isinstance(error, UnicodeDecodeError) or "utf-8" in str(error):
-        known = "CSV, TSV, Parquet, JSONL or a folder" if suffix not in _TEXT else "text in UTF-8"
-        return ManifestError.expected(f"{path} to be {known}", "bytes of another encoding", "saving it as UTF-8")
-    if suffix in (".jsonl", ".ndjson"):
-        for number, text in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
-            if text.strip() and not _is_object(text):
-                return ManifestError.expected(f"row {number} of {path} to be a JSON object", text[:40], "correcting it")
-    elif suffix != ".parquet":
-        rows = _rows(path)
-        width = len(next(rows)[1])
-        for line, fields in rows:
-            if len(fields) > width:
-                return ManifestError.expected(
-                    f"row {line} of {path} to have {width} fields like its header",
-                    len(fields),
-                    "quotes around fields that hold the separator",
-                )
-    reason = str(error).split("\n", maxsplit=1)[0]
-    return ManifestError.expected(f"{path} to be readable by its suffix", f"'{reason}'", "correcting the file")
-
-
-def _is_object(text: str) -> bool:
+def _parquet_stream(path: Path) -> RowStream:
     try:
-        return isinstance(json.loads(text), dict)
-    except ValueError:
-        return False
+        names = {name: dtype for name, dtype in _scan(path).collect_schema().items() if is_flat(dtype)}
+    except pl.exceptions.PolarsError as error:
+        raise _not_parquet(path, error) from error
+
+    def read() -> Iterator[Sequence[str]]:
+        lists = [name for name, dtype in names.items() if isinstance(dtype, pl.List)]
+        cells = _scan(path).select(word(name, dtype) for name, dtype in names.items())
+        cells = cells.with_columns(pl.col(lists).list.join("|"))
+        at = 0
+        try:
+            while len(chunk := cells.slice(at, _ROWS).collect()):
+                yield from chunk.iter_rows()
+                at += _ROWS
+        except pl.exceptions.PolarsError as error:
+            raise _not_parquet(path, error) from error
+
+    return RowStream(path, tuple(names), read, labels_beside(path))
 
 
-def _read_folder(root: Path) -> Table:
-    """Class folders, or train/val/test folders of class folders -> columns path, split, class.
-
-    A photo that lies in several class folders under one name with the same bytes is one photo of
-    several classes; `class` is then a list column. Photos outside class folders have no class.
-    """
-    folders = [entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
-    depth = int(bool(folders) and all(name.lower() in SPLITS for name in folders))
-    named: dict[tuple[str, str], list[Path]] = defaultdict(list)
-    for file in sorted(root.rglob("*")):
-        parts = file.relative_to(root).parts
-        if file.suffix.lower() in PHOTO_SUFFIXES and not any(p.startswith(".") for p in parts) and len(parts) > depth:
-            named["".join(parts[:depth]), file.name].append(file)
-    rows = []
-    for (split, _), files in named.items():
-        for same in _identical(files):
-            classes = {file.relative_to(root).parts[depth] for file in same if file.parent != root / split}
-            rows.append((same[0].relative_to(root).as_posix(), split, sorted(classes)))
-    if not rows:
-        raise ManifestError.expected(f"{root} to hold folders of photos", "no photo", "one folder a class")
-    rows.sort()
-    frame = pl.DataFrame(
-        rows, schema={"path": pl.String, "split": pl.String, "class": pl.List(pl.String)}, orient="row"
-    )
-    if all(len(classes) <= 1 for _, _, classes in rows):
-        frame = frame.with_columns(pl.col("class").list.first().fill_null(""))
-    return Table(frame if depth else frame.drop("split"), root, np.arange(len(frame)))
+def _scan(path: Path) -> pl.LazyFrame:
+    return pl.scan_parquet(path, glob=False)  # the name may hold "*" or "["
 
 
-def _identical(files: list[Path]) -> Iterator[list[Path]]:
-    """Files of one name -> lists of those with identical bytes; hashed only where sizes are equal."""
-    by_size: dict[int, list[Path]] = defaultdict(list)
-    for file in files:
-        by_size[file.stat().st_size if len(files) > 1 else 0].append(file)
-    for equal in by_size.values():
-        by_bytes: dict[bytes, list[Path]] = defaultdict(list)
-        for file in equal:
-            by_bytes[hashlib.sha256(file.read_bytes()).digest() if len(equal) > 1 else b""].append(file)
-        yield from by_bytes.values()
+def _not_parquet(path: Path, error: Exception) -> ManifestError:
+    reason = str(error).split("\n", maxsplit=1)[0]
+    return ManifestError.expected(f"{path} to be a Parquet file", f"'{reason}'", "writing it again")
+
+
+def _rows_of(frame: pl.DataFrame) -> Iterator[Sequence[str]]:
+    lists = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.List)]
+    yield from frame.with_columns(pl.col(lists).list.join("|")).iter_rows()
+
+
+def _by_photo(table: Table) -> Table:
+    """A table whose rows are products, with a row for each photo."""
+
+    def holds_several(column: str) -> bool:
+        cells = table.frame[column]
+        if cells.dtype == pl.List:
+            return bool((cells.list.len() > 1).any())
+        return bool(cells.str.contains(SEVERAL).any())
+
+    columns = table.frame.columns
+    made = None if table.path.is_dir() else photo_rows(columns, holds_several, url_column(columns))
+    if made is None:
+        return table
+    notes: list[str] = []
+    rows = (row + (line,) for row, line in zip(table.frame.iter_rows(), table.lines.tolist(), strict=True))
+    expanded = list(made.expand(rows, notes))
+    if not expanded:
+        raise empty(table.path)
+    *cells, lines = zip(*expanded, strict=True)
+    schema = {name: table.frame.schema.get(name, pl.String) for name in made.columns}
+    schema[made.roles["url"]] = pl.String()
+    frame = pl.DataFrame([pl.Series(n, c, t) for (n, t), c in zip(schema.items(), cells, strict=True)])
+    notes = [*table.notes, *_product_notes(made), *notes]
+    return replace(table, frame=frame, lines=np.array(lines), roles=made.roles, notes=tuple(notes))
+
+
+def _stream_by_photo(stream: RowStream) -> RowStream:
+    several = re.compile(SEVERAL)
+
+    def holds_several(column: str) -> bool:
+        at = stream.columns.index(column)
+        return any(several.match(cells[at]) for cells in stream.read())
+
+    made = photo_rows(stream.columns, holds_several, url_column(stream.columns))
+    if made is None:
+        return stream
+    stream.notes.extend(_product_notes(made))
+    kept = list(stream.notes)
+
+    def read() -> Iterator[Sequence[str]]:
+        stream.notes[:] = kept
+        yield from made.expand(stream.read(), stream.notes)
+
+    return replace(stream, columns=made.columns, read=read, roles=made.roles)
+
+
+def _product_notes(made: PhotoRows) -> list[str]:
+    group = made.roles.get("group")
+    return [f"Photos with one '{group}' are one product: they stay in one split."] if group else []

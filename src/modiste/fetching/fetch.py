@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from modiste.data.tables import empty
+from modiste.data.table import empty
 from modiste.errors import ManifestError, PhotoError, UsageError
 from modiste.fetching.config import OPTED_OUT, TOO_LARGE, FetchConfig
 from modiste.fetching.download import Body, Failure, check_url, download, pause, sentence, session

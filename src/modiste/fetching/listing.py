@@ -1,6 +1,6 @@
 """A list of URLs, read as a stream: however long it is, only a few rows are in memory at a time.
 
-CSV, TSV, JSONL and Parquet with a URL column, the JD challenge's text files, and plain lists of URLs.
+Tables of every format that `data.tables` reads, with a URL column, and plain lists of URLs.
 """
 
 from __future__ import annotations
@@ -9,16 +9,17 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Self
 
-from modiste.data.photo_columns import ROLES
-from modiste.data.row_stream import Read, estimate, open_table
-from modiste.data.tables import check_file
+from modiste.data.photo_columns import column_key, find_path_and_url
+from modiste.data.tables import RowStream, check_file, estimate, open_rows
 from modiste.errors import ManifestError
 from modiste.files import StrPath
 from modiste.labels import LabelSet
 
+_SAMPLE = 1000  # rows that show what the columns hold
 _STEM = 120  # bytes of a file's name before its suffix; file systems allow 255 in all
 
 
@@ -39,19 +40,37 @@ class Listing:
         path: the file.
         columns: names of the cells of each row.
         roles: positions in `columns` of "url" and, where there are any, of "id" and "path".
-        read: gives the rows' cells from the first one on, each time it is called.
-        label_set: the label set, where the file says what its label columns are.
+        stream: the rows.
+        guessed: what was guessed of the columns.
     """
 
     path: Path
     columns: tuple[str, ...]
     roles: dict[str, int]
-    read: Read
-    label_set: LabelSet | None = None
+    stream: RowStream
+    guessed: tuple[str, ...] = ()
+
+    @property
+    def label_set(self) -> LabelSet | None:
+        """The label set, where the file names its label columns."""
+        return self.stream.label_set
+
+    @property
+    def notes(self) -> list[str]:
+        """What was guessed, and once all rows are read, what was mended or left out."""
+        return [*self.guessed, *self.stream.notes]
 
     @classmethod
-    def open(cls, path: StrPath, *, url_column: str | None = None, id_column: str | None = None) -> Self:
-        """Look at the file's beginning.
+    def open(
+        cls,
+        path: StrPath,
+        *,
+        url_column: str | None = None,
+        id_column: str | None = None,
+        encoding: str | None = None,
+        sheet: str | None = None,
+    ) -> Self:
+        """Look at the file's columns, and read it through where rows may hold several URLs.
 
         Raises:
             ManifestError: it is missing or empty, or names no URLs.
@@ -60,21 +79,30 @@ class Listing:
         check_file(path)
         if path.is_dir():
             raise ManifestError.expected(f"{path} to be a list of URLs", "a folder", "a table with a URL column")
-        columns, read, label_set = open_table(path)
+        stream = open_rows(path, encoding=encoding, sheet=sheet)
+        columns = stream.columns
+        places = {column_key(name): k for k, name in reversed(list(enumerate(columns)))}
         asked = {"url": url_column, "id": id_column}
         roles: dict[str, int] = {}
-        lower = {name.lower(): k for k, name in reversed(list(enumerate(columns)))}
-        for role in ("url", "id", "path"):
-            names = ("id",) if role == "id" else ROLES[role]  # a product_id may have several photos
-            free = (name for name in names if name in lower and lower[name] not in roles.values())
-            name = asked.get(role) or next(free, None)
-            if name is not None and name.lower() in lower:
-                roles[role] = columns.index(name) if name in columns else lower[name.lower()]
-            elif role == "url" or asked.get(role):
+        for role, name in asked.items():
+            if name is not None:
+                roles[role] = _place(path, columns, name, f"--{role}-column")
+        settled = stream.roles.get("url")
+        if "url" not in roles and settled is not None:
+            roles["url"] = columns.index(settled)
+        found, guessed = find_path_and_url(columns, _sample(stream), [columns[k] for k in roles.values()])
+        if "url" not in roles:
+            if "url" not in found:
                 known = ", ".join(f"'{column}'" for column in columns[:20])
-                fix = "--id-column" if role == "id" else "--url-column with one of these"
-                raise ManifestError.expected(f"a column of {role}s in {path}", f"only {known}", fix)
-        return cls(path, columns, roles, read, label_set)
+                raise ManifestError.expected(
+                    f"a column of urls in {path}", f"only {known}", "--url-column with one of these"
+                )
+            roles["url"] = columns.index(found["url"])
+        if "path" in found and columns.index(found["path"]) not in roles.values():
+            roles["path"] = columns.index(found["path"])
+        if "id" not in roles and "id" in places and places["id"] not in roles.values():
+            roles["id"] = places["id"]  # a product_id may have several photos
+        return cls(path, columns, roles, stream, tuple(guessed))
 
     def rows(self) -> Iterator[ListedPhoto]:
         """Every row, in order.
@@ -83,7 +111,7 @@ class Listing:
             ManifestError: a row can't be read.
         """
         url, id_, place = (self.roles.get(role) for role in ("url", "id", "path"))
-        for cells in self.read():
+        for cells in self.stream.read():
             named = cells[id_] if id_ is not None else ""
             if not named and place is not None:
                 named = cells[place].removesuffix(".jpg")
@@ -93,6 +121,21 @@ class Listing:
     def estimate(self) -> int:
         """About how many rows there are."""
         return estimate(self.path)
+
+
+def _place(path: Path, columns: Sequence[str], name: str, option: str) -> int:
+    """The position of a column that an option names, in upper or lower case."""
+    lower = {column.lower(): k for k, column in reversed(list(enumerate(columns)))}
+    if name not in columns and name.lower() not in lower:
+        known = ", ".join(f"'{column}'" for column in columns[:20])
+        raise ManifestError.expected(f"column '{name}' in {path}", f"only {known}", f"{option} with one of these")
+    return columns.index(name) if name in columns else lower[name.lower()]
+
+
+def _sample(stream: RowStream) -> dict[str, list[str]]:
+    """Filled cells from the beginning of each column."""
+    rows = list(islice(stream.read(), _SAMPLE))
+    return {name: [row[k] for row in rows if row[k]] for k, name in enumerate(stream.columns)}
 
 
 def file_stem(id_: str) -> str:

@@ -143,7 +143,7 @@ def _write_text(out: TextIO, photos: Iterator[Tagged], label_set: LabelSet) -> N
 
 def _write_jd(out: TextIO, photos: Iterator[Tagged], label_set: LabelSet) -> None:
     """The challenge's submission: a photo that can't be read gets no style, since every id must stand in it."""
-    from modiste.data.jd2018 import format_submission
+    from modiste.data.formats.jd2018 import format_submission
 
     jd2018 = LabelSet.read("jd2018")
     if label_set.ids != jd2018.ids:

@@ -165,7 +165,7 @@ def write_found(path: Path, arguments: Sequence[str]) -> None:
 
 def _listed(path: Path) -> PhotoStream:
     """What `write_found` wrote."""
-    from modiste.data.row_stream import estimate
+    from modiste.data.tables import estimate
 
     def parts(size: int) -> Iterator[LoadPart]:
         with path.open(encoding="utf-8") as lines:

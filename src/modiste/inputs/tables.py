@@ -7,18 +7,18 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import starmap
+from itertools import islice, starmap
 from pathlib import Path
 
 import polars as pl
 
-from modiste.data.photo_columns import ROLES
-from modiste.data.row_stream import estimate, open_table
-from modiste.data.tables import beside, check_file
+from modiste.data.photo_columns import ROLES, column_key, find_path_and_url, local_path
+from modiste.data.tables import RowStream, beside, check_file, estimate, open_rows
 from modiste.errors import ManifestError, PhotoError
 from modiste.inputs.arguments import InputPhoto, LoadPart, PhotoStream, Url, batches
 
 _REMOTE = re.compile(r"https?://", re.IGNORECASE)
+_SAMPLE = 1000  # rows that show what the columns hold
 
 
 def photos_in(path: Path, image_column: str | None, root: str | None) -> PhotoStream:
@@ -37,11 +37,11 @@ def photos_in(path: Path, image_column: str | None, root: str | None) -> PhotoSt
         column = bytes_column(path, image_column)
         if column is not None:
             return photos_of(path, *column)
-    columns, read, _ = open_table(path)
-    item = _reader(path, columns, image_column, _root(path, root))
+    stream = open_rows(path)
+    item = _reader(stream, image_column, _root(path, root))
 
     def parts(size: int) -> Iterator[LoadPart]:
-        for chunk in batches(enumerate(read(), 1), size):
+        for chunk in batches(enumerate(stream.read(), 1), size):
             yield partial(starmap, item, chunk)
 
     return PhotoStream(partial(estimate, path), parts)
@@ -55,36 +55,49 @@ def _root(path: Path, root: str | None) -> Path:
     return path.parent / str(own.get("root", ""))
 
 
-def _reader(
-    path: Path, columns: Sequence[str], image_column: str | None, root: Path
-) -> Callable[[int, Sequence[str]], InputPhoto]:
+def _reader(stream: RowStream, image_column: str | None, root: Path) -> Callable[[int, Sequence[str]], InputPhoto]:
     """What makes an InputPhoto of a row."""
-    lower = {name.lower(): k for k, name in reversed(list(enumerate(columns)))}
-    names = {"id": ("id",), "path": ROLES["path"], "url": ROLES["url"]}  # a product_id may have several photos
-    roles = {role: next((lower[name] for name in names[role] if name in lower), None) for role in names}
+    path, columns = stream.path, stream.columns
+    rows = list(islice(stream.read(), _SAMPLE))
+    sample = {name: [row[k] for row in rows if row[k]] for k, name in enumerate(columns)}
+    roles = {role: name for role, name in find_path_and_url(columns, sample)[0].items() if name is not None}
+    roles |= {role: name for role, name in stream.roles.items() if role == "url"}
+    named = {column_key(name): name for name in reversed(columns)}
     if image_column is not None:
         if image_column not in columns:
             known = ", ".join(f"'{column}'" for column in columns[:20])
             raise ManifestError.expected(f"column '{image_column}' in {path}", f"only {known}", "one of these")
-        roles["path"] = columns.index(image_column)
-    if all(at is None for at in roles.values()):
+        roles["path"] = image_column
+    places = [sample[roles[role]] for role in ("path", "url") if role in roles]
+    if "id" in named and not (places and len(set(sample[named["id"]])) < len(sample[named["id"]])):
+        roles["id"] = named["id"]  # that of a product, which several photos have, names none of them
+    if not roles:
         known = ", ".join(f"'{column}'" for column in columns[:20])
         raise ManifestError.expected(f"a column of photo paths or URLs in {path}", f"only {known}", "--image-column")
+    at = {role: None if role not in roles else columns.index(roles[role]) for role in ("id", "path", "url")}
     # By their ids alone photos are called as in the challenge's lists, or as in Kaggle's fashion set.
     folder = "images" if {"masterCategory", "articleType"} <= set(columns) or (root / "images").is_dir() else ""
 
     def item(number: int, cells: Sequence[str]) -> InputPhoto:
-        id_, place, url = ("" if at is None else cells[at] for at in roles.values())
+        id_, place, url = ("" if k is None else cells[k] for k in at.values())
         if not (id_ or place or url):
             error = PhotoError.expected(f"row {number} of {path} to name a photo", "a blank", "filling it in")
             return InputPhoto(f"row {number}", error)
         if _REMOTE.match(place):
             url, place = place, ""
-        file = root / (place or f"{folder}/{id_}.jpg".lstrip("/"))
+        file = _file(root, place or f"{folder}/{id_}.jpg".lstrip("/"))
         remote = url and (not (place or id_) or not os.path.isfile(file))  # noqa: PTH113  Path raises for a name that is too long
         return InputPhoto(id_ or place or url, Url(url) if remote else file)
 
     return item
+
+
+def _file(root: Path, place: str) -> Path:
+    """Where a photo lies; "\\" parts folders where no file is called so, as in lists that Windows wrote."""
+    file = root / local_path(place)
+    if "\\" in place and not os.path.exists(file):  # noqa: PTH110  Path raises for a name that is too long
+        return root / place.replace("\\", "/")
+    return file
 
 
 _BYTES = ("bytes", "jpg", "jpeg", "png", "webp")  # names of columns that hold files, beside those of ROLES["path"]

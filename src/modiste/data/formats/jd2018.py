@@ -11,13 +11,13 @@ l1..l13 are 0 or 1 in the order of the label set "jd2018".
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from modiste.data.tables import Table, words_table
+from modiste.data.table import Table, words_table
 from modiste.errors import ManifestError
 from modiste.files import write_text
 from modiste.labels import LabelSet
@@ -67,8 +67,35 @@ def read_challenge(path: Path) -> Table | None:
         columns.append((pl.col("id") + ".jpg").alias("path"))
     if "flags" in fields.columns:  # "_0_1..." or ",0,1...": label k is character 2 k + 1
         columns += [pl.col("flags").str.slice(2 * k + 1, 1).alias(label) for k, label in enumerate(label_set.ids)]
-    table = words_table(fields.select(columns), path, label_set)
-    return Table(table.frame, path, filled.to_numpy() - 1, label_set)  # no header: the first line is record -1
+    return words_table(fields.select(columns), path, filled.to_numpy() + 1, label_set)
+
+
+def challenge_rows(path: Path) -> tuple[tuple[str, ...], Callable[[], Iterator[list[str]]], LabelSet | None] | None:
+    """Columns of a file whose first line has one of the shapes, what reads its rows as a stream, and the label set.
+
+    None where it has none.
+    """
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        first = next((line.strip() for line in file if line.strip() and not line.startswith("#")), "")
+    shape = shape_of(first)
+    if shape is None:
+        return None
+    label_set, pattern = LabelSet.read("jd2018"), re.compile(SHAPES[shape])
+    flags = label_set.ids if "flags" in pattern.groupindex else ()
+    names = [name for name in ("id", "url", "fold") if name in pattern.groupindex]
+
+    def read() -> Iterator[list[str]]:
+        with path.open(encoding="utf-8-sig", errors="replace") as file:
+            lines = (line.strip() for line in file if line.strip() and not line.startswith("#"))
+            for number, line in enumerate(lines, 1):
+                found = pattern.match(line)
+                if found is None:
+                    want = f"photo {number} of {path} to be '{shape}'"
+                    raise ManifestError.expected(want, f"'{line[:60]}'", "correcting it")
+                groups = found.groupdict()
+                yield [groups[name] for name in names] + list((groups.get("flags") or "")[1::2])
+
+    return (*names, *flags), read, label_set if flags else None
 
 
 def write_submission(path: Path | str, ids: Sequence[str], decisions: np.ndarray) -> None:

@@ -1,0 +1,271 @@
+"""What label columns hold: LabelColumn -> LabelSet and targets, spellings of one label joined, labels renamed."""
+
+from __future__ import annotations
+
+import difflib
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from modiste.data.cells import spelling_key, tidy
+from modiste.data.label_columns import LabelColumn, lookup
+from modiste.data.table import Table
+from modiste.errors import LabelError, ManifestError, UsageError
+from modiste.labels import UNKNOWN, Group, Label, LabelSet
+
+_SHOWN = 4  # examples in a sentence
+
+
+def read_labels(
+    table: Table, columns: Sequence[LabelColumn], label_set: LabelSet | None, renames: Mapping[str, str]
+) -> tuple[LabelSet, np.ndarray, list[str]]:
+    """Map the label columns into `label_set`, or into a set made from them where it is None.
+
+    Args:
+        table: where they stand.
+        columns: as `label_columns` finds them.
+        label_set: the set to map into.
+        renames: old -> new names of labels, as `resolve_renames` gives them.
+
+    Returns:
+        The label set, the targets (n, labels) int8: 1, 0, UNKNOWN, and what was guessed.
+
+    Raises:
+        LabelError: a column or a value is not in the given set.
+        ManifestError: there is nothing to make a set from, or two columns have one name.
+        UsageError: a rename names no label.
+    """
+    given = label_set or table.label_set
+    flags = _flag_columns(table, columns, renames)
+    texts = [column for column in columns if column.kind != "one-hot"]
+    words = {column.name: _word_rows(column) for column in texts}
+    _refuse_unused(table, renames, [*(c.name for c in columns if c.kind == "one-hot")], words)
+    notes = []
+    for name in words:
+        joined = words[name].with_columns(pl.col("word").replace(dict(renames))) if renames else words[name]
+        words[name], told = _one_spelling(name, joined, None if given is None else lookup(given))
+        notes += told
+    label_set = given or _made(table, flags, texts, words)
+    targets = _targets(table, columns, label_set, flags, words)
+    return label_set, targets, notes
+
+
+def resolve_renames(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Old -> final name, where a new name may be renamed in turn.
+
+    Raises:
+        UsageError: a name has two new ones, or renames go round.
+    """
+    names: dict[str, str] = {}
+    for old, new in pairs:
+        if names.setdefault(old, new) != new:
+            got = f"'{names[old]}' and '{new}'"
+            raise UsageError.expected(f"one new name for '{old}'", got, "one --rename for each label")
+    final = {}
+    for old in names:
+        seen, name = [old], names[old]
+        while name in names and name != names[name]:
+            seen.append(name)
+            name = names[name]
+            if name in seen:
+                raise UsageError.expected("renames to end", " -> ".join([*seen, name]), "leaving one of them out")
+        final[old] = name
+    return {old: new for old, new in final.items() if old != new}
+
+
+def read_renames(path: Path, table: pl.DataFrame) -> list[tuple[str, str]]:
+    """The pairs of a table with the columns old and new.
+
+    Raises:
+        UsageError: it has other columns.
+    """
+    lower = {name.lower(): name for name in table.columns}
+    if not {"old", "new"} <= set(lower):
+        got = ", ".join(f"'{name}'" for name in table.columns)
+        raise UsageError.expected(f"columns 'old' and 'new' in {path}", got, "a first line 'old,new'")
+    return [(old, new) for old, new in table.select(lower["old"], lower["new"]).iter_rows() if old and new]
+
+
+def suspects(names: Sequence[str]) -> list[tuple[str, str]]:
+    """Pairs of labels that may be one: apart by a hyphen, a blank, a plural or one letter."""
+    plain = [spelling_key(name).replace("-", "").replace(" ", "").replace("_", "") for name in names]
+    found = []
+    for i, j in _near(plain):
+        one, other = sorted((plain[i], plain[j]), key=len)
+        plural = other in (f"{one}s", f"{one}es")
+        letter = min(len(one), len(other)) >= 4 and not (one[-1:].isdigit() or other[-1:].isdigit())
+        if one == other or plural or letter:
+            found.append((names[i], names[j]))
+    return found
+
+
+def _near(words: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Pairs at most one letter apart (or two, as plural), by their deletions: no pair is compared with every other."""
+    places: dict[str, list[int]] = defaultdict(list)
+    for k, word in enumerate(words):
+        for key in {word, *(word[:i] + word[i + 1 :] for i in range(len(word)))}:
+            places[key].append(k)
+        if word.endswith("es"):
+            places[word[:-2]].append(k)
+    pairs = {(i, j) for at in places.values() for n, i in enumerate(at) for j in at[n + 1 :] if i != j}
+    for i, j in sorted({(min(pair), max(pair)) for pair in pairs}):
+        if _one_edit(words[i], words[j]):
+            yield i, j
+
+
+def _one_edit(one: str, other: str) -> bool:
+    short, long = sorted((one, other), key=len)
+    if long in (f"{short}s", f"{short}es"):
+        return True
+    if len(long) - len(short) > 1:
+        return False
+    at = next((k for k, (a, b) in enumerate(zip(short, long, strict=False)) if a != b), len(short))
+    return short[at:] == long[at + 1 :] or short[at + 1 :] == long[at + 1 :]
+
+
+def _flag_columns(table: Table, columns: Sequence[LabelColumn], renames: Mapping[str, str]) -> dict[str, np.ndarray]:
+    """Label -> codes (n,) int8; columns that are renamed to one label become one: 1 where either is 1."""
+    found: dict[str, np.ndarray] = {}
+    spelt: dict[str, str] = {}
+    for column in columns:
+        if column.kind != "one-hot":
+            continue
+        codes, name = column.cells.to_numpy(), renames.get(column.name, column.name)
+        key = spelling_key(name)
+        if key in spelt and column.name not in renames and spelt[key] not in renames.values():
+            got = f"'{spelt[key]}' and '{column.name}'"
+            fix = f"--rename '{column.name}={spelt[key]}' to take them for one label"
+            raise ManifestError.expected(f"label columns of {table.path} to have different names", got, fix)
+        spelt[key] = name
+        found[name] = np.maximum(found[name], codes) if name in found else codes
+    return found
+
+
+def _word_rows(column: LabelColumn) -> pl.DataFrame:
+    """Columns row and word: every value of a category or list column; unknown gives none."""
+    frame = pl.DataFrame({"row": np.arange(len(column.cells)), "word": column.cells})
+    if column.kind == "list":
+        frame = frame.explode("word").drop_nulls("word").with_columns(pl.col("word").str.strip_chars())
+    return frame.filter(pl.col("word") != "")
+
+
+def _refuse_unused(
+    table: Table, renames: Mapping[str, str], flags: Sequence[str], words: Mapping[str, pl.DataFrame]
+) -> None:
+    """Refuse renames of what no cell and no column holds."""
+    there = {*flags, *(word for frame in words.values() for word in frame["word"].unique().to_list())}
+    for old in renames:
+        if old not in there:
+            close = difflib.get_close_matches(old, sorted(there), n=3) or sorted(there)[:3]
+            known = ", ".join(f"'{name}'" for name in close)
+            raise UsageError.expected(f"label '{old}' in {table.path}, to rename it", "none", f"one such as {known}")
+
+
+def _one_spelling(
+    column: str, words: pl.DataFrame, known: Mapping[str, int] | None
+) -> tuple[pl.DataFrame, list[str]]:
+    """Words in one spelling each, the most frequent one, or that of the label set; and which were joined."""
+    counts = words["word"].value_counts(sort=True, name="count").sort(["count", "word"], descending=[True, False])
+    keys = {} if known is None else {spelling_key(name): name for name in reversed(list(known))}
+    chosen: dict[str, str] = {}
+    joined: dict[str, list[str]] = defaultdict(list)
+    for word, _ in counts.iter_rows():
+        if known is not None and word in known:
+            continue
+        key = spelling_key(word)
+        name = keys.get(key) if known is not None else chosen.setdefault(key, tidy(word))
+        if name is not None and name != word:
+            joined[name].append(word)
+    if not joined:
+        return words, []
+    one = {word: name for name, others in joined.items() for word in others}
+    how_many = dict(counts.iter_rows())
+    shown = ["/".join(f"'{w}'" for w in others) + f" as '{name}'" for name, others in list(joined.items())[:_SHOWN]]
+    cells = sum(how_many[word] for word in one)
+    more = f" and {len(joined) - _SHOWN} more" if len(joined) > _SHOWN else ""
+    visible = {name for name, others in joined.items() if any(tidy(word) != name for word in others)}
+    why = "other spellings" if visible else "spellings that look the same"
+    note = f"{cells:,} {'cell' if cells == 1 else 'cells'} of '{column}' hold {why} of a label: {', '.join(shown)}{more}."
+    return words.with_columns(pl.col("word").replace(one)).unique(maintain_order=True), [note]
+
+
+def _made(
+    table: Table, flags: Mapping[str, np.ndarray], texts: Sequence[LabelColumn], words: Mapping[str, pl.DataFrame]
+) -> LabelSet:
+    """One free group of the one-hot columns, and one group a category or list column."""
+    groups: dict[str, tuple[list[str], bool]] = {"labels": (list(flags), False)}
+    for column in texts:
+        values = sorted(words[column.name]["word"].unique().to_list())
+        ids = [f"{column.name}={value}" for value in values] if len(texts) > 1 else values
+        before = groups.get(column.name, ([], False))[0]  # a list column may itself be called "labels"
+        groups[column.name] = (before + ids, column.kind == "category")
+    if not any(ids for ids, _ in groups.values()):
+        raise ManifestError.expected(
+            f"label columns in {table.path}",
+            "only " + ", ".join(f"'{name}'" for name in table.frame.columns),
+            "--labels with the names of the label columns",
+        )
+    made = tuple(Group(name, tuple(map(Label, ids)), exclusive) for name, (ids, exclusive) in groups.items() if ids)
+    return LabelSet(table.path.stem, made)
+
+
+def _targets(
+    table: Table,
+    columns: Sequence[LabelColumn],
+    label_set: LabelSet,
+    flags: Mapping[str, np.ndarray],
+    words: Mapping[str, pl.DataFrame],
+) -> np.ndarray:
+    known = lookup(label_set)
+    targets = np.full((len(table.frame), len(label_set)), UNKNOWN, np.int8)
+    open_labels = np.ones(len(label_set), bool)  # not the business of a one-hot column
+    for name, codes in flags.items():
+        if name not in known:
+            raise _not_a_label(label_set, name, f"a column of {table.path}")
+        targets[:, known[name]] = codes
+        open_labels[known[name]] = False
+    for column in columns:
+        if column.kind == "one-hot":
+            continue
+        cells = words[column.name]
+        positions = _positions(table, label_set, known, column.name, cells)
+        rows = cells["row"].to_numpy()
+        filled = np.flatnonzero(column.cells.is_not_null().to_numpy()) if column.kind == "list" else rows
+        for where, exclusive in _group_positions(label_set):
+            hit = np.isin(positions, where)
+            if not hit.any():
+                continue  # a column speaks for the groups that its values belong to
+            known_rows = rows[hit] if exclusive or column.kind == "category" else filled
+            block = np.ix_(np.unique(known_rows), where[open_labels[where]])
+            targets[block] = np.maximum(targets[block], 0)
+        targets[rows, positions] = 1
+    return targets
+
+
+def _positions(
+    table: Table, label_set: LabelSet, known: Mapping[str, int], column: str, cells: pl.DataFrame
+) -> np.ndarray:
+    """(cells,) int positions of the words; sets made from several columns call a label "column=word"."""
+    place = {word: known.get(f"{column}={word}", known.get(word, -1)) for word in cells["word"].unique()}
+    positions = cells["word"].replace_strict(place, return_dtype=pl.Int64).to_numpy()
+    if (positions < 0).any():
+        first = int(np.argmax(positions < 0))
+        where = table.row(int(cells["row"][first]))
+        raise _not_a_label(label_set, cells["word"][first], f"'{column}' in {where} of {table.path}")
+    return positions
+
+
+def _group_positions(label_set: LabelSet) -> Iterator[tuple[np.ndarray, bool]]:
+    start = 0
+    for group in label_set.groups:
+        yield np.arange(start, start + len(group.labels)), group.exclusive
+        start += len(group.labels)
+
+
+def _not_a_label(label_set: LabelSet, got: str, where: str) -> LabelError:
+    close = difflib.get_close_matches(got, label_set.ids, n=3) or label_set.ids[:3]
+    fix = "one of " + ", ".join(f"'{c}'" for c in close) + ", or --labels with the label columns alone"
+    return LabelError.expected(f"{where} to be a label of '{label_set.name}'", f"'{got}'", fix)
