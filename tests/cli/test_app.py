@@ -413,6 +413,7 @@ def test_real_exit_codes(run, photos):
     assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
 
 
+@pytest.mark.slow
 def test_every_command_works_in_a_folder_whose_name_looks_like_a_pattern(
     drawn, tiny, tmp_path, modiste, traced_once, *, monkeypatch
 ):

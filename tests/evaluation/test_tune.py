@@ -314,6 +314,7 @@ def test_a_model_beside_another_on_the_same_photos(trained, both):
         compared(evaluate(both, "test"), evaluate(trained, "train"), "both", "one")
 
 
+@pytest.mark.slow
 def test_tune_blend_and_evaluate_from_the_command_line(modiste, trained, tmp_path):
     one, other = shutil.copytree(trained, tmp_path / "a"), shaken(trained, tmp_path / "b", 2)
     code, out, err = modiste("tune", one, "--split", "train", "--policy", "fbeta:2", "--calibration", "auto")

@@ -9,6 +9,7 @@ from modiste.errors import RunError
 CHANGES = ("stages.0.epochs=1", "stages.1.epochs=1", "train.cache='off'")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_a_comparison_from_python(drawn, tiny, tmp_path):
     settings = {"recipe": str(tiny), "optimizers": ["adam", "sgd"], "seeds": 1, "changes": CHANGES}

@@ -202,6 +202,7 @@ def test_wrong_use_is_refused_and_leaves_nothing(refused, modiste, settings, *, 
     assert not new.exists()
 
 
+@pytest.mark.slow
 def test_folds_that_count_from_one(settings, drawn, tmp_path):
     path = numbered(drawn, tmp_path / "one.csv", [1, 2, 3])
     code = command(settings[0], path, *settings[2:], "-o", tmp_path / "new")

@@ -62,6 +62,18 @@ def test_what_an_old_run_kept_still_holds(old):
     assert np.array_equal(predictions.predicted(run, "test").raw, stored(old)[1])
 
 
+def test_what_an_earlier_decoder_kept_is_computed_anew_where_the_photos_are(moved, monkeypatch):
+    pytest.importorskip("torch", reason="a run folder is computed by PyTorch")
+    run = Run.read(moved)
+    kept = predictions.predicted(run, "test")
+    predictions.write(run, "test", kept)
+    monkeypatch.setattr(predictions, "predict", lambda *_: pytest.fail("they are current"))
+    predictions.predicted(run, "test")
+    monkeypatch.setattr(predictions, "DECODER", predictions.DECODER + 1)
+    monkeypatch.setattr(predictions, "predict", lambda *_: "anew")
+    assert predictions.predicted(run, "test") == "anew"
+
+
 def test_an_old_run_gives_the_probabilities_that_it_gave(moved):
     pytest.importorskip("torch", reason="a run folder is computed by PyTorch")
     photos, raw, calibrated = stored(moved)

@@ -238,6 +238,7 @@ def test_decoded_photos_train_to_the_same_bit(crop, run):
     assert kinds() == ["pixels"]
 
 
+@pytest.mark.slow
 def test_three_processes_take_the_same_steps_as_one(run, drawn, tiny, weights, tmp_path):
     own = ["model.dropout=0", *(f"stages.{k}.{change}" for k in (0, 1) for change in ("epochs=1", LOCKED))]
     alone = run(*own)

@@ -191,6 +191,7 @@ def test_a_run_that_trains_is_closed_to_others(drawn, tiny, tmp_path):
     assert run.epochs() == 2
 
 
+@pytest.mark.slow
 def test_several_processes_are_refused_together_where_another_trains(drawn, tiny, tmp_path):
     with pytest.raises(Killed):
         train(Recipe.read(tiny), Manifest.read(drawn), tmp_path / "run", monitor=StopAfter(1))
@@ -364,6 +365,7 @@ def test_missing_and_broken_photos_are_named(drawn, tiny, tmp_path):
     assert not (tmp_path / "missing").exists()
 
 
+@pytest.mark.slow
 def test_a_batch_that_does_not_divide_is_refused(drawn, tiny, tmp_path):
     done = subprocess.run(
         [*MODISTE, "train", str(drawn), "--recipe", str(tiny), "-o", str(tmp_path / "run"), "--devices", "2",
@@ -378,6 +380,7 @@ def test_a_batch_that_does_not_divide_is_refused(drawn, tiny, tmp_path):
 PLACES = [("train", "auto"), *(pytest.param(split, "off", marks=pytest.mark.slow) for split in ("train", "val"))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("split", "cache"), PLACES)
 def test_a_broken_photo_of_one_process_is_named_once_by_all(split, cache, drawn, tiny, tmp_path):
     shutil.copytree(drawn.parent, tmp_path / "data")

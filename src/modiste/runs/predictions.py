@@ -142,7 +142,7 @@ def write(run: Run | BlendRun, split: str, predictions: Predictions, probs: np.n
     ]
     key = _key(run, predictions.part, predictions.asked)
     with replacing(_path(run, split), pl.exceptions.ComputeError) as temporary:
-        frame.with_columns(columns).write_parquet(temporary, metadata={"key": key})
+        frame.with_columns(columns).write_parquet(temporary, metadata={"key": key, "decoder": str(DECODER)})
 
 
 class _Network(NamedTuple):
@@ -165,10 +165,16 @@ def seen_views(run: Run | BlendRun, views: Views | None = None) -> tuple[Views, 
 
 
 def _read(run: Run | BlendRun, split: str, part: Manifest, views: Views | None) -> Predictions | None:
-    """What was kept, unless weights, photos, targets or views are others now, or a photo could not be read then."""
+    """What was kept, unless weights, photos, targets or views are others now, or a photo could not be read then.
+
+    What was computed with an earlier decoder counts only where a photo has gone and it can't be computed anew.
+    """
     path = _path(run, split)
     try:
-        if pl.read_parquet_metadata(path).get("key") != _key(run, part, views):
+        kept = pl.read_parquet_metadata(path)
+        if kept.get("key") != _key(run, part, views):
+            return None
+        if kept.get("decoder") != str(DECODER) and all(photo.is_file() for photo in part.photos()):
             return None
         frame = pl.read_parquet(path, glob=False)
         if frame["error"].null_count() < len(frame):
@@ -184,5 +190,4 @@ def _path(run: Run | BlendRun, split: str) -> Path:
 
 
 def _key(run: Run | BlendRun, part: Manifest, views: Views | None) -> str:
-    parts = [run.key, f"decoder {DECODER}", *seen_views(run, views), photos_key(part)]
-    return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+    return hashlib.sha256(" ".join([run.key, *seen_views(run, views), photos_key(part)]).encode()).hexdigest()
