@@ -48,6 +48,7 @@ class DataConfig(Frozen):
     fold_column: str | None = None
     fold: int | None = None  # with folds: this one validates, the others train
     root: PathText | None = None  # folder that relative photo paths start from; else the manifest's own
+    min_positives: Annotated[int, Field(ge=1)] = 10  # training photos; labels with fewer are left out
     val_fraction: Fraction = 0.1  # of photos, where the manifest names no validation split
     test_fraction: Fraction = 0.1  # likewise
 

@@ -10,19 +10,25 @@ import typer
 
 from modiste.cli.options import (
     Delimiter,
+    Encoding,
     FoldColumn,
     GroupColumn,
     ImageColumn,
     Json,
+    KeepAsLabel,
     LabelFile,
     Labels,
     Overwrite,
+    Rename,
     Root,
+    Sheet,
     SplitColumn,
     data_config,
     new_table,
+    renames,
 )
 from modiste.cli.output import counted, name_failures, print_json, shown_path
+from modiste.cli.workflows import show_summary
 from modiste.errors import PhotoError, UsageError
 
 if TYPE_CHECKING:
@@ -54,11 +60,15 @@ def check(
     labels: Labels = None,
     label_set: LabelFile = None,
     delimiter: Delimiter = None,
+    rename: Rename = None,
+    keep_as_label: KeepAsLabel = None,
     image_column: ImageColumn = None,
     split_column: SplitColumn = None,
     group_column: GroupColumn = None,
     fold_column: FoldColumn = None,
     root: Root = None,
+    encoding: Encoding = None,
+    sheet: Sheet = None,
     as_json: Json = False,
 ) -> None:
     """Find what is wrong with the photos and labels of a manifest, before anything is trained on it.
@@ -82,6 +92,10 @@ def check(
         labels,
         label_set=label_set,
         delimiter=delimiter,
+        rename=tuple(renames(rename)),
+        keep_as_label=tuple(keep_as_label or ()),
+        encoding=encoding,
+        sheet=sheet,
         image_column=image_column,
         split_column=split_column,
         group_column=group_column,
@@ -92,6 +106,7 @@ def check(
         raise UsageError.expected("--overwrite with --fix", "--overwrite alone", "--fix clean.csv, or without it")
     cleaned = None if fix is None else new_table(fix, manifest, overwrite=overwrite)
     photos = Manifest.read(manifest, config, strict=False)
+    show_summary(photos)
     folder = output or report_folder(manifest)
     findings = audit(photos, *look_at(photos, folder, workers), min_side=min_side or MIN_SIDE)
     _answer(photos, findings, folder, cleaned, as_json=as_json)

@@ -11,24 +11,31 @@ from modiste.cli.options import (
     Accelerator,
     Assign,
     Delimiter,
+    Encoding,
     GroupColumn,
     ImageColumn,
     Json,
+    KeepAsLabel,
     LabelFile,
     Labels,
+    MinPositives,
     NoCache,
     Output,
     PhotoList,
     RecipeName,
+    Rename,
     Resume,
     Root,
+    Sheet,
     SplitColumn,
     Weights,
     assignments,
     data_assignments,
+    renames,
     run_folder,
 )
 from modiste.cli.output import print_json
+from modiste.cli.workflows import show_notes, show_summary
 from modiste.errors import UsageError
 
 if TYPE_CHECKING:
@@ -58,10 +65,15 @@ def compare(
     labels: Labels = None,
     label_set: LabelFile = None,
     delimiter: Delimiter = None,
+    rename: Rename = None,
+    keep_as_label: KeepAsLabel = None,
+    min_positives: MinPositives = None,
     image_column: ImageColumn = None,
     split_column: SplitColumn = None,
     group_column: GroupColumn = None,
     root: Root = None,
+    encoding: Encoding = None,
+    sheet: Sheet = None,
     as_json: Json = False,
 ) -> None:
     """Train backbones and optimisers with several seeds, and rank them with confidence intervals.
@@ -81,6 +93,11 @@ def compare(
         labels,
         label_set=label_set,
         delimiter=delimiter,
+        rename=renames(rename) or None,
+        keep_as_label=keep_as_label or None,
+        min_positives=min_positives,
+        encoding=encoding,
+        sheet=sheet,
         image_column=image_column,
         split_column=split_column,
         group_column=group_column,
@@ -127,7 +144,9 @@ def _create(folder: Path, manifest: Path, grid: Grid, accelerator: str) -> None:
 
     _, first = next(grid.runs())
     make_fabric(first, 1, accelerator)  # refused before there is a folder
-    create_comparison(folder, grid, Manifest.read(manifest, first.data))
+    photos = Manifest.read(manifest, first.data)
+    show_summary(photos)
+    show_notes(create_comparison(folder, grid, photos).notes())
 
 
 def _show(folder: Path, accelerator: str, *, as_json: bool) -> None:

@@ -9,15 +9,20 @@ import typer
 
 from modiste.cli.options import (
     Delimiter,
+    Encoding,
     GroupColumn,
     ImageColumn,
     Json,
+    KeepAsLabel,
     Labels,
+    Rename,
     Root,
+    Sheet,
     SplitColumn,
     Thresholds,
     Views,
     data_config,
+    renames,
 )
 from modiste.cli.workflows import show_evaluation
 from modiste.errors import UsageError
@@ -40,10 +45,14 @@ def evaluate(
     against: Annotated[Path | None, typer.Option(help="Another run to compare with on the same photos.")] = None,
     labels: Labels = None,
     delimiter: Delimiter = None,
+    rename: Rename = None,
+    keep_as_label: KeepAsLabel = None,
     image_column: ImageColumn = None,
     split_column: SplitColumn = None,
     group_column: GroupColumn = None,
     root: Root = None,
+    encoding: Encoding = None,
+    sheet: Sheet = None,
     as_json: Json = False,
 ) -> None:
     """Score a run on the photos of one split and write a report.
@@ -60,8 +69,9 @@ def evaluate(
 
         modiste evaluate runs/coat --against runs/older
     """
-    from modiste.cli.progress import counting
+    from modiste.cli.progress import console, counting
     from modiste.data.manifest import Manifest
+    from modiste.data.rare_labels import left_out
     from modiste.evaluation.evaluate import evaluate as measure
     from modiste.runs.load import open_run
 
@@ -71,11 +81,19 @@ def evaluate(
     photos = None
     if manifest is not None:
         given = data_config(
-            labels, delimiter=delimiter, image_column=image_column, split_column=split_column
+            labels,
+            delimiter=delimiter,
+            rename=tuple(renames(rename)),
+            keep_as_label=tuple(keep_as_label or ()),
+            image_column=image_column,
+            split_column=split_column,
         ).model_dump(exclude_none=True, exclude_defaults=True)
-        training_only = {"group_column": group_column, "fold_column": None, "stratify_columns": (), "root": root}
+        file = {"encoding": encoding, "sheet": sheet, "root": root}
+        training_only = {"group_column": group_column, "fold_column": None, "stratify_columns": (), **file}
         settings = opened.data.model_copy(update={**given, **training_only})
-        photos = Manifest.read(manifest, settings, opened.label_set)
+        photos = Manifest.read(manifest, settings, opened.label_set, left_out=left_out(opened.manifest()))
+        for note in photos.notes:
+            console.print(note)
 
     def judged(folder: Path) -> Evaluation:
         with counting(f"evaluating {folder} on {split}") as progress:

@@ -54,6 +54,32 @@ FoldColumn = Annotated[str | None, typer.Option(help="Column of fold numbers.", 
 Fold = Annotated[
     int | None, typer.Option(help="Fold to validate on; the others are trained on.", rich_help_panel=_DATA)
 ]
+Rename = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--rename", help="OLD=NEW for a label, or a table with the columns old and new.", rich_help_panel=_DATA
+    ),
+]
+KeepAsLabel = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--keep-as-label", help="Word such as NA or None that is a label, not unknown.", rich_help_panel=_DATA
+    ),
+]
+Encoding = Annotated[
+    str | None, typer.Option(help="Encoding of a text file. Default: UTF-8, or guessed.", rich_help_panel=_DATA)
+]
+Sheet = Annotated[
+    str | None, typer.Option(help="Sheet of a spreadsheet. Default: the only one with rows.", rich_help_panel=_DATA)
+]
+MinPositives = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Training photos that a label needs; labels with fewer are left out. Default: the recipe's, or 10.",
+        rich_help_panel=_DATA,
+    ),
+]
 Root = Annotated[str | None, typer.Option(help="Folder that relative paths start from.", rich_help_panel=_DATA)]
 Models = Annotated[
     list[Path] | None,
@@ -141,8 +167,29 @@ def data_config(labels: str | None, **values: Any) -> DataConfig:
     """How to read a manifest, of the options that are given."""
     from modiste.config import DataConfig
 
-    given = {key: value for key, value in values.items() if value is not None}
+    given = {key: value for key, value in values.items() if value}
     return DataConfig(label_columns=tuple(labels.split(",")) if labels else None, **given)
+
+
+def renames(values: Iterable[str] | None) -> list[tuple[str, str]]:
+    """Old and new names of labels, of the values of --rename.
+
+    Raises:
+        UsageError: one is neither OLD=NEW nor a table of renames.
+    """
+    pairs: list[tuple[str, str]] = []
+    for value in values or ():
+        if Path(value).is_file():
+            from modiste.data.label_values import read_renames
+            from modiste.data.tables import read_table
+
+            pairs += read_renames(Path(value), read_table(Path(value)).frame)
+            continue
+        old, equals, new = value.partition("=")
+        if not (old.strip() and equals and new.strip()):
+            raise UsageError.expected("--rename to be OLD=NEW or a table", f"'{value}'", "--rename Tshirts=T-shirt")
+        pairs.append((old.strip(), new.strip()))
+    return pairs
 
 
 def new_file(path: Path, inputs: Iterable[Path | str | None], *, overwrite: bool) -> Path:

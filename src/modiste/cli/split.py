@@ -10,18 +10,24 @@ import typer
 
 from modiste.cli.options import (
     Delimiter,
+    Encoding,
     GroupColumn,
     ImageColumn,
     Json,
+    KeepAsLabel,
     LabelFile,
     Labels,
     Overwrite,
+    Rename,
     Root,
+    Sheet,
     SplitColumn,
     data_config,
     new_table,
+    renames,
 )
 from modiste.cli.output import counted, print_json
+from modiste.cli.workflows import show_summary
 from modiste.errors import UsageError
 
 if TYPE_CHECKING:
@@ -61,10 +67,14 @@ def split(
     labels: Labels = None,
     label_set: LabelFile = None,
     delimiter: Delimiter = None,
+    rename: Rename = None,
+    keep_as_label: KeepAsLabel = None,
     image_column: ImageColumn = None,
     split_column: SplitColumn = None,
     group_column: GroupColumn = None,
     root: Root = None,
+    encoding: Encoding = None,
+    sheet: Sheet = None,
     as_json: Json = False,
 ) -> None:
     """Split photos into train, val and test, or into folds, stratified by label.
@@ -88,6 +98,10 @@ def split(
         labels,
         label_set=label_set,
         delimiter=delimiter,
+        rename=tuple(renames(rename)),
+        keep_as_label=tuple(keep_as_label or ()),
+        encoding=encoding,
+        sheet=sheet,
         image_column=image_column,
         split_column=split_column,
         group_column=group_column,
@@ -95,6 +109,7 @@ def split(
     )
     new_table(output, manifest, overwrite=overwrite)
     photos = Manifest.read(manifest, config).without("fold")
+    show_summary(photos)
     together = 0
     if near_duplicates:
         photos, together = _together(photos, checked or report_folder(manifest), workers)

@@ -11,23 +11,29 @@ from modiste.cli.options import (
     Accelerator,
     Assign,
     Delimiter,
+    Encoding,
     Fold,
     FoldColumn,
     GroupColumn,
     ImageColumn,
     Json,
+    KeepAsLabel,
     LabelFile,
     Labels,
+    MinPositives,
     NoCache,
     Output,
     PhotoList,
     RecipeName,
+    Rename,
     Resume,
     Root,
+    Sheet,
     SplitColumn,
     Weights,
     assignments,
     data_assignments,
+    renames,
     run_folder,
 )
 from modiste.cli.output import first_process, one_voice
@@ -59,12 +65,17 @@ def train(
     labels: Labels = None,
     label_set: LabelFile = None,
     delimiter: Delimiter = None,
+    rename: Rename = None,
+    keep_as_label: KeepAsLabel = None,
+    min_positives: MinPositives = None,
     image_column: ImageColumn = None,
     split_column: SplitColumn = None,
     group_column: GroupColumn = None,
     fold_column: FoldColumn = None,
     fold: Fold = None,
     root: Root = None,
+    encoding: Encoding = None,
+    sheet: Sheet = None,
     as_json: Json = False,
 ) -> None:
     """Train a run from a manifest of labelled photos, then tune and score it on its validation photos.
@@ -85,7 +96,9 @@ def train(
     """
     columns = {"image_column": image_column, "split_column": split_column, "group_column": group_column}
     in_fold = {"fold_column": fold_column, "fold": fold}
-    data = data_assignments(labels, label_set=label_set, delimiter=delimiter, root=root, **columns, **in_fold)
+    words = {"rename": renames(rename) or None, "keep_as_label": keep_as_label or None, "min_positives": min_positives}
+    file = {"encoding": encoding, "sheet": sheet, "root": root}
+    data = data_assignments(labels, label_set=label_set, delimiter=delimiter, **columns, **in_fold, **words, **file)
     off = "off" if no_cache else None
     settings = {"model.backbone": backbone, "model.weights": weights, "seed": seed, "train.cache": off}
     changes = assignments(settings) + data + (assign or [])

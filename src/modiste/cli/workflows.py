@@ -5,15 +5,16 @@ What needs torch is imported when a function runs, so that `--help` is quick.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modiste.cli.output import name_failures, print_json, shown_path
+from modiste.cli.output import first_process, name_failures, print_json, shown_path
 from modiste.errors import UsageError
 
 if TYPE_CHECKING:
+    from modiste.data.manifest import Manifest
     from modiste.evaluation.evaluate import Evaluation
     from modiste.evaluation.tune import Tuned
     from modiste.runs.blend_run import BlendRun
@@ -61,10 +62,11 @@ def start_training(
 
     settings = Recipe.read(recipe or DEFAULT_RECIPE).replace(changes)
     photos = Manifest.read(manifest, settings.data)
+    show_summary(photos)
     fabric = make_fabric(settings, hardware.devices if folds is None else 1, hardware.accelerator)
     if folds is None:
         return train(settings, photos, folder, fabric=fabric, monitor=_monitor(folder))
-    create_folds(folder, settings, photos, folds)
+    show_notes(create_folds(folder, settings, photos, folds).notes())
     return resume_training(folder, hardware)
 
 
@@ -79,6 +81,22 @@ def resume_training(folder: Path, hardware: Hardware = Hardware()) -> Run | Blen
         return cross_validation.cross_validate(folder, accelerator=hardware.accelerator, watch=watch)
     fabric = make_fabric(Run.read(folder).recipe, hardware.devices, hardware.accelerator)
     return resume(folder, fabric=fabric, monitor=_monitor(folder))
+
+
+def show_summary(photos: Manifest) -> None:
+    """What a manifest was understood to be, on the first process alone."""
+    from modiste.data.summary import summary_lines
+
+    show_notes(summary_lines(photos))
+
+
+def show_notes(notes: Iterable[str]) -> None:
+    """Sentences that a person should read, on stderr, by the first process alone."""
+    from modiste.cli.progress import console
+
+    if first_process():
+        for note in notes:
+            console.print(note, markup=False)
 
 
 def watch(title: str) -> Monitor:

@@ -13,7 +13,22 @@ from typing import Any
 
 # Words that programs write where nothing is known, in lower case: those that pandas reads as missing, and a dash.
 MISSING = frozenset(
-    {"nan", "-nan", "none", "null", "nil", "n/a", "na", "<na>", "#n/a", "#n/a n/a", "#na", "1.#ind", "-1.#ind", "1.#qnan"}
+    {
+        "nan",
+        "-nan",
+        "none",
+        "null",
+        "nil",
+        "n/a",
+        "na",
+        "<na>",
+        "#n/a",
+        "#n/a n/a",
+        "#na",
+        "1.#ind",
+        "-1.#ind",
+        "1.#qnan",
+    }
     | {"-1.#qnan", "-", "--", "\N{EN DASH}", "\N{EM DASH}"}
 )
 _YES = frozenset({"1", "1.0", "true", "yes", "y", "on", "t", "wahr", "vrai", "vero", "verdadero"})
@@ -24,7 +39,9 @@ ZERO = frozenset({"0", "0.0"})
 LETTERS = frozenset("yntf")  # may as well be sizes or genders where only one of a pair occurs
 FLAGS: dict[str, int] = dict.fromkeys(_YES | MARKS, 1) | dict.fromkeys(_NO | MINUS_ONE, 0)  # in lower case
 
-_INVISIBLE = re.compile("[\N{SOFT HYPHEN}\N{ZERO WIDTH SPACE}\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}\N{WORD JOINER}\ufeff]")
+_INVISIBLE = re.compile(
+    "[\N{SOFT HYPHEN}\N{ZERO WIDTH SPACE}\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}\N{WORD JOINER}\ufeff]"
+)
 _HYPHENS = str.maketrans(dict.fromkeys("\N{HYPHEN}\N{NON-BREAKING HYPHEN}\N{FIGURE DASH}\N{MINUS SIGN}", "-"))
 _SIDE_BY_SIDE = re.compile(r"""^\[\s*(['"]).*?\1(\s+(['"]).*?\3)+\s*\]$""", re.DOTALL)  # numpy writes no commas
 _QUOTED = re.compile(r"""(['"])(.*?)\1""", re.DOTALL)

@@ -41,14 +41,14 @@ def read_folder(root: Path) -> Table:
     for (split, _), files in named.items():
         for same in _identical(files):
             classes = {file.relative_to(root).parts[depth] for file in same if file.parent != root / split}
-            rows.append((same[0].relative_to(root).as_posix(), split, sorted(classes)))
+            rows.append((same[0].relative_to(root).as_posix(), split, sorted(classes) or None))
     if not rows:
         raise ManifestError.expected(f"{root} to hold folders of photos", "no photo", "one folder a class")
-    rows.sort()
+    rows.sort(key=lambda row: row[:2])
     frame = pl.DataFrame(
         rows, schema={"path": pl.String, "split": pl.String, "class": pl.List(pl.String)}, orient="row"
     )
-    if all(len(classes) <= 1 for _, _, classes in rows):
+    if all(len(classes or ()) <= 1 for _, _, classes in rows):
         frame = frame.with_columns(pl.col("class").list.first().fill_null(""))
     return Table(frame if depth else frame.drop("split"), root, np.arange(1, len(frame) + 1))
 

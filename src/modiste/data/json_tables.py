@@ -77,7 +77,9 @@ def read_document(path: Path) -> Table:
     """
     size = path.stat().st_size
     if size > MOST_BYTES:
-        raise ManifestError.expected(f"{path} to be 1 GiB at most", f"{size / 1e9:.1f} GB", "JSON lines (.jsonl) instead")
+        raise ManifestError.expected(
+            f"{path} to be 1 GiB at most", f"{size / 1e9:.1f} GB", "JSON lines (.jsonl) instead"
+        )
     try:
         content = json.loads(path.read_bytes().removeprefix(_BOM))
     except (ValueError, RecursionError) as error:

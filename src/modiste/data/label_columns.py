@@ -22,7 +22,6 @@ from modiste.data.cells import (
     braced_list,
     is_bracketed,
     is_vector,
-    spelling_key,
     spelt_list,
 )
 from modiste.data.table import Table
@@ -148,11 +147,10 @@ class _Reader:
         codes = self._codes(flags)
         found = []
         for name, (kind, cells) in self._found.items():
-            if kind == "list" and cells.dtype != pl.List:
-                cells = self._split(cells)
             if kind == "category":
                 self._refuse_ids(name, cells)
-            found.append(LabelColumn(name, kind, codes.get(name, cells)))
+            split = kind == "list" and cells.dtype != pl.List
+            found.append(LabelColumn(name, kind, self._split(cells) if split else codes.get(name, cells)))
         return found
 
     def notes(self) -> list[str]:
@@ -175,7 +173,7 @@ class _Reader:
     def _without_missing(self, cells: pl.Series) -> tuple[pl.Series, dict[str, int]]:
         """The cells, blank where a word means that nothing is known, and these words with their counts."""
         if cells.dtype == pl.List:
-            words = cells.explode(empty_as_null=True).drop_nulls() if False else cells.explode().drop_nulls()
+            words = cells.explode().drop_nulls()
             missing = self._missing_in(words)
             if missing:
                 cells = cells.list.eval(pl.element().filter(~pl.element().is_in(list(missing))))
@@ -248,8 +246,8 @@ class _Reader:
             if not (named or by_name):
                 other = cells.filter((cells != "") & ~cells.str.to_lowercase().is_in(list(_FLAG_WORDS)))
                 self._notes.append(
-                    f"'{column}' isn't taken for a label: {filled - flags:,} of its {filled:,} cells are neither 1 nor 0, "
-                    f"such as '{other[0]}'; --labels with its name takes it."
+                    f"'{column}' isn't taken for a label: {filled - flags:,} of its {filled:,} cells are neither 1 nor "
+                    f"0, such as '{other[0]}'; --labels with its name takes it."
                 )
         return wordy if named or by_name else None
 

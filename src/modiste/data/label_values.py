@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from modiste.data.cells import spelling_key, tidy
-from modiste.data.label_columns import LabelColumn, lookup
+from modiste.data.label_columns import LabelColumn, could_be_category, lookup
 from modiste.data.table import Table
 from modiste.errors import LabelError, ManifestError, UsageError
 from modiste.labels import UNKNOWN, Group, Label, LabelSet
@@ -20,7 +20,11 @@ _SHOWN = 4  # examples in a sentence
 
 
 def read_labels(
-    table: Table, columns: Sequence[LabelColumn], label_set: LabelSet | None, renames: Mapping[str, str]
+    table: Table,
+    columns: Sequence[LabelColumn],
+    label_set: LabelSet | None,
+    renames: Mapping[str, str],
+    left_out: Collection[str] = (),
 ) -> tuple[LabelSet, np.ndarray, list[str]]:
     """Map the label columns into `label_set`, or into a set made from them where it is None.
 
@@ -29,6 +33,7 @@ def read_labels(
         columns: as `label_columns` finds them.
         label_set: the set to map into.
         renames: old -> new names of labels, as `resolve_renames` gives them.
+        left_out: labels that may stand there and are not in the set; `Manifest.read` has what they mean.
 
     Returns:
         The label set, the targets (n, labels) int8: 1, 0, UNKNOWN, and what was guessed.
@@ -42,14 +47,17 @@ def read_labels(
     flags = _flag_columns(table, columns, renames)
     texts = [column for column in columns if column.kind != "one-hot"]
     words = {column.name: _word_rows(column) for column in texts}
-    _refuse_unused(table, renames, [*(c.name for c in columns if c.kind == "one-hot")], words)
+    if given is None:
+        _refuse_unused(table, renames, [*(c.name for c in columns if c.kind == "one-hot")], words)
     notes = []
-    for name in words:
-        joined = words[name].with_columns(pl.col("word").replace(dict(renames))) if renames else words[name]
-        words[name], told = _one_spelling(name, joined, None if given is None else lookup(given))
+    known = None if given is None else lookup(given)
+    for name, cells in list(words.items()):
+        renamed = cells.with_columns(pl.col("word").replace(dict(renames))) if renames else cells
+        words[name], told = _one_spelling(name, renamed, known)
         notes += told
     label_set = given or _made(table, flags, texts, words)
-    targets = _targets(table, columns, label_set, flags, words)
+    flags = {name: codes for name, codes in flags.items() if name not in left_out}
+    targets = _Mapping(table, label_set, left_out).targets(columns, flags, words)
     return label_set, targets, notes
 
 
@@ -65,8 +73,8 @@ def resolve_renames(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
             got = f"'{names[old]}' and '{new}'"
             raise UsageError.expected(f"one new name for '{old}'", got, "one --rename for each label")
     final = {}
-    for old in names:
-        seen, name = [old], names[old]
+    for old, new in names.items():
+        seen, name = [old], new
         while name in names and name != names[name]:
             seen.append(name)
             name = names[name]
@@ -164,9 +172,7 @@ def _refuse_unused(
             raise UsageError.expected(f"label '{old}' in {table.path}, to rename it", "none", f"one such as {known}")
 
 
-def _one_spelling(
-    column: str, words: pl.DataFrame, known: Mapping[str, int] | None
-) -> tuple[pl.DataFrame, list[str]]:
+def _one_spelling(column: str, words: pl.DataFrame, known: Mapping[str, int] | None) -> tuple[pl.DataFrame, list[str]]:
     """Words in one spelling each, the most frequent one, or that of the label set; and which were joined."""
     counts = words["word"].value_counts(sort=True, name="count").sort(["count", "word"], descending=[True, False])
     keys = {} if known is None else {spelling_key(name): name for name in reversed(list(known))}
@@ -188,7 +194,9 @@ def _one_spelling(
     more = f" and {len(joined) - _SHOWN} more" if len(joined) > _SHOWN else ""
     visible = {name for name, others in joined.items() if any(tidy(word) != name for word in others)}
     why = "other spellings" if visible else "spellings that look the same"
-    note = f"{cells:,} {'cell' if cells == 1 else 'cells'} of '{column}' hold {why} of a label: {', '.join(shown)}{more}."
+    note = (
+        f"{cells:,} {'cell' if cells == 1 else 'cells'} of '{column}' hold {why} of a label: {', '.join(shown)}{more}."
+    )
     return words.with_columns(pl.col("word").replace(one)).unique(maintain_order=True), [note]
 
 
@@ -203,59 +211,76 @@ def _made(
         before = groups.get(column.name, ([], False))[0]  # a list column may itself be called "labels"
         groups[column.name] = (before + ids, column.kind == "category")
     if not any(ids for ids, _ in groups.values()):
-        raise ManifestError.expected(
-            f"label columns in {table.path}",
-            "only " + ", ".join(f"'{name}'" for name in table.frame.columns),
-            "--labels with the names of the label columns",
-        )
+        raise _no_labels(table)
     made = tuple(Group(name, tuple(map(Label, ids)), exclusive) for name, (ids, exclusive) in groups.items() if ids)
     return LabelSet(table.path.stem, made)
 
 
-def _targets(
-    table: Table,
-    columns: Sequence[LabelColumn],
-    label_set: LabelSet,
-    flags: Mapping[str, np.ndarray],
-    words: Mapping[str, pl.DataFrame],
-) -> np.ndarray:
-    known = lookup(label_set)
-    targets = np.full((len(table.frame), len(label_set)), UNKNOWN, np.int8)
-    open_labels = np.ones(len(label_set), bool)  # not the business of a one-hot column
-    for name, codes in flags.items():
-        if name not in known:
-            raise _not_a_label(label_set, name, f"a column of {table.path}")
-        targets[:, known[name]] = codes
-        open_labels[known[name]] = False
-    for column in columns:
-        if column.kind == "one-hot":
-            continue
-        cells = words[column.name]
-        positions = _positions(table, label_set, known, column.name, cells)
+def _no_labels(table: Table) -> ManifestError:
+    """The error that names the columns that look like categories, and a command that takes them."""
+    found = {name: could_be_category(table.frame[name]) for name in table.frame.columns}
+    likely = sorted((values, name) for name, values in found.items() if values)
+    if not likely:
+        known = "only " + ", ".join(f"'{name}'" for name in table.frame.columns)
+        return ManifestError.expected(
+            f"label columns in {table.path}", known, "--labels with the names of the label columns"
+        )
+    shown = ", ".join(f"'{name}' ({values:,} values)" for values, name in likely)
+    fix = f"--labels {','.join(name for _, name in likely[:2])}, or others of these"
+    return ManifestError.expected(f"label columns in {table.path}", f"only columns that look like them: {shown}", fix)
+
+
+class _Mapping:
+    """Maps words into a label set; `left_out` are labels that may stand there and are not in it."""
+
+    def __init__(self, table: Table, label_set: LabelSet, left_out: Collection[str]) -> None:
+        self._table, self._label_set, self._left_out = table, label_set, left_out
+        self._known = lookup(label_set)
+
+    def targets(
+        self, columns: Sequence[LabelColumn], flags: Mapping[str, np.ndarray], words: Mapping[str, pl.DataFrame]
+    ) -> np.ndarray:
+        """(n, labels) int8 of one-hot columns and of the words of the others."""
+        targets = np.full((len(self._table.frame), len(self._label_set)), UNKNOWN, np.int8)
+        open_labels = np.ones(len(self._label_set), bool)  # not the business of a one-hot column
+        for name, codes in flags.items():
+            if name not in self._known:
+                raise _not_a_label(self._label_set, name, f"a column of {self._table.path}")
+            targets[:, self._known[name]] = codes
+            open_labels[self._known[name]] = False
+        for column in columns:
+            if column.kind != "one-hot":
+                self._add_words(targets, open_labels, column, words[column.name])
+        return targets
+
+    def _add_words(
+        self, targets: np.ndarray, open_labels: np.ndarray, column: LabelColumn, cells: pl.DataFrame
+    ) -> None:
+        positions = self._positions(column.name, cells)
         rows = cells["row"].to_numpy()
         filled = np.flatnonzero(column.cells.is_not_null().to_numpy()) if column.kind == "list" else rows
-        for where, exclusive in _group_positions(label_set):
+        for where, exclusive in _group_positions(self._label_set):
             hit = np.isin(positions, where)
             if not hit.any():
                 continue  # a column speaks for the groups that its values belong to
-            known_rows = rows[hit] if exclusive or column.kind == "category" else filled
-            block = np.ix_(np.unique(known_rows), where[open_labels[where]])
+            speaks = rows[hit | (positions < 0)] if exclusive or column.kind == "category" else filled
+            block = np.ix_(np.unique(speaks), where[open_labels[where]])
             targets[block] = np.maximum(targets[block], 0)
-        targets[rows, positions] = 1
-    return targets
+        inside = positions >= 0
+        targets[rows[inside], positions[inside]] = 1
 
-
-def _positions(
-    table: Table, label_set: LabelSet, known: Mapping[str, int], column: str, cells: pl.DataFrame
-) -> np.ndarray:
-    """(cells,) int positions of the words; sets made from several columns call a label "column=word"."""
-    place = {word: known.get(f"{column}={word}", known.get(word, -1)) for word in cells["word"].unique()}
-    positions = cells["word"].replace_strict(place, return_dtype=pl.Int64).to_numpy()
-    if (positions < 0).any():
-        first = int(np.argmax(positions < 0))
-        where = table.row(int(cells["row"][first]))
-        raise _not_a_label(label_set, cells["word"][first], f"'{column}' in {where} of {table.path}")
-    return positions
+    def _positions(self, column: str, cells: pl.DataFrame) -> np.ndarray:
+        """(cells,) int positions of the words, -1 of those left out; sets of several columns say "column=word"."""
+        known = self._known
+        place = {word: known.get(f"{column}={word}", known.get(word, -1)) for word in cells["word"].unique()}
+        positions = cells["word"].replace_strict(place, return_dtype=pl.Int64).to_numpy()
+        gone = [word for word in place if word in self._left_out or f"{column}={word}" in self._left_out]
+        strange = (positions < 0) & ~cells["word"].is_in(gone).to_numpy()
+        if strange.any():
+            first = int(np.argmax(strange))
+            where = f"'{column}' in {self._table.row(int(cells['row'][first]))} of {self._table.path}"
+            raise _not_a_label(self._label_set, cells["word"][first], where)
+        return positions
 
 
 def _group_positions(label_set: LabelSet) -> Iterator[tuple[np.ndarray, bool]]:

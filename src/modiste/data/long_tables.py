@@ -62,10 +62,10 @@ def join_rows(
     table: Table,
     frame: pl.DataFrame,
     targets: np.ndarray,
+    *,
     numbers: np.ndarray,
     label_set: LabelSet,
     flags: Sequence[int],
-    *,
     strict: bool,
 ) -> Joined:
     """Join the rows of each photo: a label holds where one of them says so.
@@ -111,5 +111,9 @@ def join_rows(
     merged = targets[rows]
     merged[whole] = joined[numbers[rows[whole]]]
     gone = len(numbers) - len(rows)
-    notes = [f"{gone:,} further rows of photos that stand above are joined with them: {len(rows):,} photos."] if gone else []
+    notes = (
+        [f"{gone:,} further rows of photos that stand above are joined with them: {len(rows):,} photos."]
+        if gone
+        else []
+    )
     return Joined(frame[rows], merged, table.lines[rows], notes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -17,7 +17,7 @@ from modiste.config import DataConfig
 from modiste.data.label_columns import LabelColumn, label_columns, lookup
 from modiste.data.label_values import read_labels, resolve_renames
 from modiste.data.long_tables import as_list, join_rows, photo_numbers
-from modiste.data.photo_columns import ROLES, find_roles, photo_frame
+from modiste.data.photo_columns import ROLES, find_roles, photo_frame, unfetched
 from modiste.data.splits import stratified_folds
 from modiste.data.table import Table
 from modiste.data.tables import beside, labels_beside, read_table, write_labels_beside, write_table
@@ -56,6 +56,7 @@ class Manifest:
         label_set: LabelSet | None = None,
         *,
         strict: bool = True,
+        left_out: Collection[str] = (),
     ) -> Self:
         """Read a table of any format that docs/reference/manifest.md names, or a folder of class folders.
 
@@ -64,7 +65,8 @@ class Manifest:
             config: column names and so on; what it leaves out is found by the rules in docs/reference/manifest.md.
             label_set: the label set to map into; labels that the file does not speak of are UNKNOWN.
             strict: refuse rows of one photo that contradict each other and two labels of an exclusive group; else
-                they stay as they are.
+                they stay as they are. Photos that fetch couldn't get are left out too.
+            left_out: labels that are known but not in `label_set`: where one holds, none of its column's others does.
 
         Raises:
             ManifestError: the file can't be read as photos and labels.
@@ -89,14 +91,20 @@ class Manifest:
         frame, frame_notes = photo_frame(table, roles, others)
         numbers = photo_numbers(frame)
         columns, long_notes = (columns, []) if numbers is None else as_list(columns, numbers)
-        label_set, targets, labels_notes = read_labels(table, columns, label_set, resolve_renames(config.rename))
+        label_set, targets, labels_notes = read_labels(
+            table, columns, label_set, resolve_renames(config.rename), left_out
+        )
         lines, joined_notes = table.lines, []
         if numbers is not None:
             flags = _flags(columns, label_set, dict(config.rename))
             frame, targets, lines, joined_notes = join_rows(
-                table, frame, targets, numbers, label_set, flags, strict=strict
+                table, frame, targets, numbers=numbers, label_set=label_set, flags=flags, strict=strict
             )
         if strict:
+            there = unfetched(frame)
+            if there.any():
+                joined_notes = [*joined_notes, f"{there.sum():,} photos that weren't fetched are left out."]
+                frame, targets, lines = frame.filter(~there), targets[~there.to_numpy()], lines[~there.to_numpy()]
             _check_exclusive(replace(table, lines=lines, frame=frame), label_set, targets)
         notes = (*table.notes, *roles_notes, *frame_notes, *columns_notes, *labels_notes, *long_notes, *joined_notes)
         return cls(label_set, frame, targets, root if config.root is None else Path(config.root), str(path), notes)

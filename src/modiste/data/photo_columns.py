@@ -110,7 +110,9 @@ def find_roles(
         elif column is None:
             column = next((free[name] for name in names if name in free), None)
             if column is not None and role in _OPTIONS and _holds_flags(table.frame[column]):
-                notes.append(f"'{column}' holds 1 and 0: taken for a label; {_OPTIONS[role]} {column} takes it for the {role}.")
+                notes.append(
+                    f"'{column}' holds 1 and 0: taken for a label; {_OPTIONS[role]} {column} takes it for the {role}."
+                )
                 column = None
         if column is not None:
             roles[role] = column
@@ -148,6 +150,13 @@ def photo_frame(table: Table, roles: dict[str, str], others: Sequence[str]) -> t
     frame = pl.DataFrame(order + [_words(one) for one in extras])
     _refuse_blank(table, frame)
     return frame, notes
+
+
+def unfetched(frame: pl.DataFrame) -> pl.Series:
+    """Which rows of a manifest's frame name a photo that fetch tried and couldn't get."""
+    if not set(frame.columns) >= FETCHED:
+        return pl.Series([False]).new_from_index(0, len(frame))
+    return (frame["path"] == "") & (frame["status"] != "fetched")
 
 
 def photo_key(frame: pl.DataFrame) -> str:
@@ -207,7 +216,7 @@ def _is_remote(cell: str) -> bool:
 
 
 def _is_photo(cell: str) -> bool:
-    return cell.split("?")[0].lower().endswith(tuple(PHOTO_SUFFIXES))
+    return cell.split("?", maxsplit=1)[0].lower().endswith(tuple(PHOTO_SUFFIXES))
 
 
 def _by_content(

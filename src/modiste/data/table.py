@@ -24,7 +24,7 @@ class Table:
     """Rows as they stand in a file.
 
     Attributes:
-        frame: columns of str ("" is blank) or list[str].
+        frame: columns of str ("" is blank) or list[str] (null is blank, an empty list is none of the labels).
         path: the file or folder, for messages.
         lines: (n,) int, where each row stands in the file: its line where it is text, else its number from 1.
         label_set: the label set, where the file itself says what its one-hot columns are.
@@ -69,10 +69,13 @@ def words_table(
         raise ManifestError.expected(f"columns of {path} to differ", f"'{twice}' twice", "renaming one of them")
     frame = frame.rename(dict(zip(frame.columns, named, strict=True))) if named != frame.columns else frame
     frame = frame.select(
-        word(name, dtype) for name, dtype in frame.schema.items() if name and not name.startswith("\0") and is_flat(dtype)
+        word(name, dtype)
+        for name, dtype in frame.schema.items()
+        if name and not name.startswith("\0") and is_flat(dtype)
     )
     blank = pl.all_horizontal(
-        pl.col(name).list.len() == 0 if dtype == pl.List else pl.col(name) == "" for name, dtype in frame.schema.items()
+        pl.col(name).list.len().fill_null(0) == 0 if dtype == pl.List else pl.col(name) == ""
+        for name, dtype in frame.schema.items()
     )
     frame = frame.with_row_index(_RECORD).filter(~blank) if frame.width else frame
     if not len(frame):
@@ -91,7 +94,7 @@ def word(name: str, dtype: pl.DataType) -> pl.Expr:
     """Column `name` as stripped words, "" where it is blank, or as lists of words."""
     column = pl.col(name)
     if isinstance(dtype, pl.List):
-        return column.cast(pl.List(pl.String)).fill_null([])
+        return column.cast(pl.List(pl.String))
     if dtype.is_float():
         column = column.fill_nan(None)
     spelt = column.str.strip_chars() if dtype == pl.String else column.cast(pl.String)

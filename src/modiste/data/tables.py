@@ -153,7 +153,9 @@ def check_file(path: Path) -> None:
     if head[:2] == b"\x1f\x8b":
         raise ManifestError.expected(f"{path} to be a table", "a gzip file", "gunzip first")
     if head == b"PK\3\4" and path.suffix.lower() not in SHEETS:
-        raise ManifestError.expected(f"{path} to be a table", "a ZIP file", "unpacking it, or .xlsx if it is a spreadsheet")
+        raise ManifestError.expected(
+            f"{path} to be a table", "a ZIP file", "unpacking it, or .xlsx if it is a spreadsheet"
+        )
 
 
 def write_table(frame: pl.DataFrame, path: Path) -> None:
@@ -241,7 +243,7 @@ def _parquet_stream(path: Path) -> RowStream:
     def read() -> Iterator[Sequence[str]]:
         lists = [name for name, dtype in names.items() if isinstance(dtype, pl.List)]
         cells = _scan(path).select(word(name, dtype) for name, dtype in names.items())
-        cells = cells.with_columns(pl.col(lists).list.join("|"))
+        cells = cells.with_columns(pl.col(lists).list.join("|").fill_null(""))
         at = 0
         try:
             while len(chunk := cells.slice(at, _ROWS).collect()):
@@ -264,7 +266,7 @@ def _not_parquet(path: Path, error: Exception) -> ManifestError:
 
 def _rows_of(frame: pl.DataFrame) -> Iterator[Sequence[str]]:
     lists = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.List)]
-    yield from frame.with_columns(pl.col(lists).list.join("|")).iter_rows()
+    yield from frame.with_columns(pl.col(lists).list.join("|").fill_null("")).iter_rows()
 
 
 def _by_photo(table: Table) -> Table:
@@ -281,7 +283,7 @@ def _by_photo(table: Table) -> Table:
     if made is None:
         return table
     notes: list[str] = []
-    rows = (row + (line,) for row, line in zip(table.frame.iter_rows(), table.lines.tolist(), strict=True))
+    rows = ((*row, line) for row, line in zip(table.frame.iter_rows(), table.lines.tolist(), strict=True))
     expanded = list(made.expand(rows, notes))
     if not expanded:
         raise empty(table.path)

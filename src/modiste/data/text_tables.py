@@ -129,7 +129,9 @@ class TextTable:
         lines = np.array([line for line, _ in numbered], np.int64)
         schema = {name or f"\0{k}": pl.String for k, name in enumerate(self.names)}
         columns = list(zip(*(cells for _, cells in numbered), strict=True)) or [()] * len(schema)
-        frame = pl.DataFrame({name: pl.Series(name, cells, pl.String) for name, cells in zip(schema, columns, strict=True)})
+        frame = pl.DataFrame(
+            {name: pl.Series(name, cells, pl.String) for name, cells in zip(schema, columns, strict=True)}
+        )
         return frame, lines, notes
 
 
@@ -145,7 +147,9 @@ def find_encoding(path: Path, asked: str | None = None) -> Encoding:
         try:
             name = codecs.lookup(asked).name
         except LookupError:
-            raise ManifestError.expected("--encoding to be known", f"'{asked}'", "utf-8, utf-16, cp1252 or gb18030") from None
+            raise ManifestError.expected(
+                "--encoding to be known", f"'{asked}'", "utf-8, utf-16, cp1252 or gb18030"
+            ) from None
         return Encoding("utf-8-sig" if name == "utf-8" else name)
     for mark, name in _BOMS:
         if head.startswith(mark):
@@ -178,7 +182,9 @@ def _guessed(path: Path, head: bytes) -> Encoding:
     strange = [line for line in lines if not line.isascii()] or [_first_strange(path)]
     best = from_bytes(b"".join(strange), cp_isolation=_ENCODINGS).best()
     if best is None or b"\0" in head:
-        raise ManifestError.expected(f"{path} to be text", "bytes of no known encoding", "--encoding, or saving it as UTF-8")
+        raise ManifestError.expected(
+            f"{path} to be text", "bytes of no known encoding", "--encoding, or saving it as UTF-8"
+        )
     name = best.encoding
     example = next((word for word in _words(str(best)) if not word.isascii()), "")
     return Encoding(name, f"{path.name} isn't UTF-8: read as {name}, which gives '{example}'; --encoding says another.")
@@ -292,10 +298,7 @@ class _Reader:
         separator, width = self._separator, self._width
         while (line := self._line()) is not None:
             self._number = self._next - 1
-            if '"' in line:
-                cells = self._row(line)
-            else:
-                cells = line.rstrip("\r\n").split(separator)
+            cells = self._row(line) if '"' in line else line.rstrip("\r\n").split(separator)
             if len(cells) != width:
                 if not any(map(str.strip, cells)):
                     continue

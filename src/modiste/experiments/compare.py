@@ -26,6 +26,7 @@ import polars as pl
 from modiste.config import DataConfig, Recipe
 from modiste.data.groups import group_numbers
 from modiste.data.manifest import Manifest
+from modiste.data.rare_labels import FrequentLabels, frequent_labels
 from modiste.decisions.fit import make_folds
 from modiste.decisions.policies import Policy
 from modiste.errors import RunError, UsageError
@@ -56,8 +57,10 @@ _TIMED, _TIMED_SECONDS = 32, 1.0  # photos and time, both at least, for which ta
 Watch = Callable[[str], Monitor]  # the title of a run -> its Monitor
 
 
-def create_comparison(folder: Path, grid: Grid, manifest: Manifest) -> None:
-    """Make the folder of a comparison, whole or not at all; photos are split here, once for all runs.
+def create_comparison(folder: Path, grid: Grid, manifest: Manifest) -> FrequentLabels:
+    """Make the folder of a comparison, whole or not at all, and return which labels are learnt.
+
+    Photos are split here, once for all runs.
 
     Raises:
         ManifestError: the split leaves nothing to train on, or photos are missing.
@@ -70,6 +73,8 @@ def create_comparison(folder: Path, grid: Grid, manifest: Manifest) -> None:
     if data.fold is not None:
         manifest = manifest.with_fold(data.fold)
     manifest = manifest.with_split(data.val_fraction, data.test_fraction, base.seed, data.stratify_columns)
+    kept = frequent_labels(manifest, data.min_positives)
+    manifest = kept.manifest
     parts = trainable_parts(manifest)
     manifest.part("test")
     for recipe in {one.model_copy(update={"seed": 0}).to_toml(): one for _, one in grid.runs()}.values():
@@ -82,6 +87,7 @@ def create_comparison(folder: Path, grid: Grid, manifest: Manifest) -> None:
         manifest.absolute().write(temporary / "manifest.parquet")
         write_text(temporary / "environment.json", json.dumps(environment(), indent=1) + "\n")
         write_format(temporary)
+    return kept
 
 
 def _check_tunable(recipe: Recipe, part: Manifest) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 
 from modiste.config import DataConfig, Recipe
 from modiste.data.manifest import Manifest
+from modiste.data.rare_labels import FrequentLabels, frequent_labels
 from modiste.decisions.blend import Blend
 from modiste.errors import ManifestError, RunError, UsageError
 from modiste.evaluation.cached_predictions import predict_kept
@@ -35,8 +36,10 @@ from modiste.training.state import check_recipe, make_fabric, trainable_parts
 FOLDS_FILE = "folds.json"
 
 
-def create_folds(folder: Path, recipe: Recipe, manifest: Manifest, count: int) -> None:
-    """Make the folder of a cross-validation, whole or not at all; folds that the manifest has are kept.
+def create_folds(folder: Path, recipe: Recipe, manifest: Manifest, count: int) -> FrequentLabels:
+    """Make the folder of a cross-validation, whole or not at all, and return which labels are learnt.
+
+    Folds that the manifest has are kept.
 
     Args:
         folder: where nothing is yet.
@@ -45,8 +48,7 @@ def create_folds(folder: Path, recipe: Recipe, manifest: Manifest, count: int) -
         count: how many folds, at least 2.
 
     Raises:
-        ManifestError: the manifest has another number of folds, or the others of some fold leave a label without a
-            positive photo to train on.
+        ManifestError: the manifest has another number of folds, or no label has enough photos.
         RunError: the folder exists.
         UsageError: the recipe names one fold.
         The errors of `check_recipe`.
@@ -61,6 +63,8 @@ def create_folds(folder: Path, recipe: Recipe, manifest: Manifest, count: int) -
     if len(numbers) != count:
         raise ManifestError.expected(f"{count} folds in {manifest.source}", len(numbers), f"--folds {len(numbers)}")
     check_recipe(recipe)
+    kept = frequent_labels(manifest, data.min_positives, folds=True)
+    manifest = kept.manifest
     for fold in numbers:
         trainable_parts(manifest.with_fold(fold))
     with new_folder(folder.absolute(), f"--resume {folder}, or another -o") as temporary:
@@ -69,6 +73,7 @@ def create_folds(folder: Path, recipe: Recipe, manifest: Manifest, count: int) -
         manifest.label_set.write(temporary / "labels.json")
         manifest.absolute().write(temporary / "manifest.parquet")
         write_format(temporary)
+    return kept
 
 
 @dataclass(frozen=True)
@@ -112,7 +117,10 @@ def _fill(folder: Path, accelerator: str, watch: Callable[[str], Monitor]) -> No
     manifest = Manifest.read(folder / "manifest.parquet", DataConfig(), LabelSet.read(folder / "labels.json"))
     runs: list[_FoldRun] = []
     for k, fold in enumerate(numbers, 1):
-        at, own = folder / f"fold-{fold}", recipe.replace([f"data.fold={fold}", "data.test_fraction=0"])
+        at, own = (
+            folder / f"fold-{fold}",
+            recipe.replace([f"data.fold={fold}", "data.test_fraction=0", "data.min_positives=1"]),
+        )
         monitor, fabric = watch(f"fold {fold}, {k} of {len(numbers)}"), make_fabric(own, 1, accelerator)
         if at.exists():
             run = resume(at, fabric=fabric, monitor=monitor)

@@ -23,6 +23,7 @@ from lightning_fabric import Fabric
 
 from modiste.config import Recipe, Stage
 from modiste.data.manifest import Manifest
+from modiste.data.rare_labels import frequent_labels
 from modiste.errors import PhotoError, RunError, TrainingError
 from modiste.files import StrPath, remove_unfinished
 from modiste.metrics.scores import mean_average_precision, mean_log_loss
@@ -58,7 +59,7 @@ def train(
         monitor: called at each step and epoch; on the first process only.
 
     Raises:
-        ManifestError: an empty split, a label without a positive training photo, or photos that are missing.
+        ManifestError: an empty split, no label with enough training photos, or photos that are missing.
         PhotoError: a photo can't be read.
         RunError: the folder exists.
         TrainingError: the loss is not finite.
@@ -72,7 +73,12 @@ def train(
     if data.fold is not None:
         manifest = manifest.with_fold(data.fold)
     manifest = manifest.with_split(data.val_fraction, data.test_fraction, recipe.seed, data.stratify_columns)
+    kept = frequent_labels(manifest, data.min_positives)
+    manifest = kept.manifest
     parts = trainable_parts(manifest)
+    if monitor is not None and fabric.is_global_zero:
+        for note in kept.notes():
+            monitor.note(note)
     torch.manual_seed(recipe.seed)
     model = Tagger(recipe.model, len(manifest.label_set))
     for stage in recipe.stages:

@@ -231,17 +231,9 @@ def trainable_parts(manifest: Manifest) -> dict[str, Manifest]:
     """The photos of "train" and "val".
 
     Raises:
-        ManifestError: a part is empty, a label has no positive training photo, or photos are missing.
+        ManifestError: a part is empty or without known labels, or photos are missing.
     """
     parts = {name: manifest.part(name) for name in ("train", "val")}
-    without = (parts["train"].targets == 1).sum(axis=0) == 0
-    if without.any():
-        names = ", ".join(f"'{label}'" for label, none in zip(manifest.label_set.ids, without, strict=True) if none)
-        raise ManifestError.expected(
-            f"every label of {manifest.source} to have a positive training photo",
-            f"none for {names}",
-            "leaving it out with --labels, or another split",
-        )
     for part in parts.values():
         if (part.targets == UNKNOWN).all():
             raise ManifestError.expected(f"known labels in {manifest.source}", "none", "--labels COLUMN")

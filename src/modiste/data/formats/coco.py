@@ -27,7 +27,9 @@ def coco_frame(content: dict[str, Any], path: object) -> pl.DataFrame:
     for annotation in content["annotations"]:
         image, category = annotation.get("image_id"), annotation.get("category_id")
         if image not in found:
-            raise ManifestError.expected(f"annotations of {path} to name its images", f"image_id {image}", "correcting it")
+            raise ManifestError.expected(
+                f"annotations of {path} to name its images", f"image_id {image}", "correcting it"
+            )
         if category not in names:
             got = f"category_id {category}"
             raise ManifestError.expected(f"annotations of {path} to name its categories", got, "correcting it")

@@ -24,5 +24,7 @@ def imaterialist_frame(content: dict[str, Any]) -> pl.DataFrame:
     rows = []
     for image in content["images"]:
         key, url = str(image.get("imageId", image.get("image_id"))), image["url"]
-        rows.append({"id": key, "url": str(url[0] if isinstance(url, list) and url else url), "labels": labels.get(key, [])})
+        rows.append(
+            {"id": key, "url": str(url[0] if isinstance(url, list) and url else url), "labels": labels.get(key)}
+        )
     return pl.DataFrame(rows, schema={"id": pl.String, "url": pl.String, "labels": pl.List(pl.String)})

@@ -30,7 +30,9 @@ def label_studio_frame(tasks: list[dict[str, Any]], path: object) -> tuple[pl.Da
     rows, columns, several = [], dict[str, None](), 0
     for number, task in enumerate(tasks, 1):
         if not isinstance(task, dict) or not isinstance(task.get("data"), dict):
-            raise ManifestError.expected(f"task {number} of {path} to have data", "none", "a JSON export of Label Studio")
+            raise ManifestError.expected(
+                f"task {number} of {path} to have data", "none", "a JSON export of Label Studio"
+            )
         done = [one for one in task.get("annotations") or [] if not one.get("was_cancelled")]
         several += len(done) > 1
         row: dict[str, Any] = {"id": str(task.get("id", number))}

@@ -41,7 +41,9 @@ def photo_rows(columns: Sequence[str], holds_several: Callable[[str], bool], url
         holds_several: whether a column has cells with more than one URL.
         url: the column of URLs.
     """
-    named = {re.sub(r"^g:|[\s_]+", lambda found: "" if found[0] == "g:" else "_", name.lower()): name for name in columns}
+    named = {
+        re.sub(r"^g:|[\s_]+", lambda found: "" if found[0] == "g:" else "_", name.lower()): name for name in columns
+    }
     if {"handle", "image_src"} <= set(named):
         return _shopify(columns, named["handle"], named["image_src"])
     if "image_link" in named:
