@@ -11,6 +11,7 @@ import email.utils
 import errno
 import ipaddress
 import random
+import re
 import socket
 import tempfile
 import time
@@ -20,6 +21,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple
+from urllib.parse import quote, urljoin, urlsplit
 
 import aiohttp
 from yarl import URL
@@ -31,6 +33,9 @@ from modiste.files import not_written
 _IN_MEMORY = 1 << 20  # bytes of a body; the rest goes to disk, so that many large ones at once don't fill the memory
 _SMALL = 1 << 16  # bytes of an answer without photo that are worth reading
 _HEALS = frozenset({408, 425, 429, 500, 502, 503, 504})  # RFC 9110: may be otherwise later
+_IN_PATH = "/:@!$&'()*+,;=-._~%"  # what stands in a path as it is (RFC 3986, section 3.3)
+_IN_QUERY = _IN_PATH + "?"
+_BARE_PERCENT = re.compile("%(?![0-9A-Fa-f]{2})")
 _MOVED = frozenset({301, 302, 303, 307, 308})
 _OPT_OUT = frozenset({"noai", "noimageai"})  # as DeviantArt and img2dataset write them
 _AGENT = "modiste"  # what an X-Robots-Tag calls us
@@ -126,7 +131,9 @@ async def download(opened: aiohttp.ClientSession, address: str, config: FetchCon
 
 
 def check_url(address: str) -> URL:
-    """Refuse what is no web address.
+    """Refuse what is no web address; path and query stay as they are written, as signed URLs need it.
+
+    Only what no URL may hold is quoted, such as blanks, other letters than ASCII's, and a "%" before no digits.
 
     Raises:
         Failure: no URL at all, no host, or another scheme than http and https.
@@ -139,9 +146,20 @@ def check_url(address: str) -> URL:
             raise Failure("bad url", f"the scheme '{url.scheme[:20]}' instead of http or https")
         if not url.host or not url.host_port_subcomponent:
             raise Failure("bad url", "a URL without a host")
+        written = urlsplit(address)
+        return URL.build(
+            scheme=url.scheme,
+            authority=url.raw_authority,
+            path=_quoted(written.path, _IN_PATH) or "/",
+            query_string=_quoted(written.query, _IN_QUERY),
+            encoded=True,
+        )
     except ValueError as error:
         raise Failure("bad url", f"a URL that can't be read ({error})") from None
-    return url
+
+
+def _quoted(text: str, safe: str) -> str:
+    return quote(_BARE_PERCENT.sub("%25", text), safe=safe)
 
 
 async def _follow(
@@ -163,7 +181,7 @@ async def _follow(
 
 def _next(url: URL, location: str) -> URL:
     try:
-        return check_url(str(url.join(URL(location))))
+        return check_url(urljoin(str(url), location.strip()))
     except ValueError as error:
         raise Failure("bad url", f"a redirect that can't be read ({error})") from None
 
