@@ -57,7 +57,7 @@ MODULES = modules()
 
 
 def package(module: str) -> str:
-    return module.rpartition(".")[0] if module.count(".") else ("" if (SOURCE / f"{module}.py").is_file() else module)
+    return module.partition(".")[0] if module.count(".") else ("" if (SOURCE / f"{module}.py").is_file() else module)
 
 
 def imports(path: Path, *, top: bool = False) -> set[str]:
@@ -92,7 +92,7 @@ def own(path: Path, *, top: bool = False) -> set[str]:
 
 
 def test_every_folder_is_a_row():
-    folders = {path.parent.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.py")} - {"."}
+    folders = {path.relative_to(SOURCE).parts[0] for path in SOURCE.rglob("*/*.py")}
     assert folders == set(PACKAGES) - EMPTY - {""}
 
 
@@ -191,7 +191,7 @@ def test_no_package_is_called_like_a_public_name():
 def test_tests_mirror_the_packages():
     tests = Path(__file__).parent
     for path in tests.rglob("test_*.py"):
-        folder = path.parent.relative_to(tests).as_posix().replace(".", "")
+        folder = path.parent.relative_to(tests).as_posix().replace("/", ".").strip(".")
         if folder:
             assert f"{folder}.{path.stem.removeprefix('test_')}" in MODULES, path
 

@@ -10,6 +10,7 @@ from PIL import Image, ImageOps, features
 
 from modiste.data.images import (
     MAX_PIXELS,
+    PHOTO_SUFFIXES,
     decode,
     decode_square,
     from_pillow,
@@ -18,7 +19,6 @@ from modiste.data.images import (
     read_with_header,
     resize,
 )
-from modiste.data.tables import PHOTO_SUFFIXES
 from modiste.errors import PhotoError
 
 LOSSLESS = [("PNG", {}), ("TIFF", {}), ("WebP", {"lossless": True}), ("BMP", {})]

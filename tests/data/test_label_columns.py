@@ -78,9 +78,10 @@ def test_list_columns_are_free_groups(tmp_path, column, cells, delimiter):
 
 
 def test_lists_of_jsonl(tmp_path):
-    manifest = read(tmp_path, '{"image":"a","tags":["x, y","z"]}\n{"image":"b","tags":[]}\n', "a.jsonl")
+    text = '{"image":"a","tags":["x, y","z"]}\n{"image":"b","tags":[]}\n{"image":"c","tags":null}\n{"image":"d"}\n'
+    manifest = read(tmp_path, text, "a.jsonl")
     assert manifest.label_set.ids == ("x, y", "z")
-    np.testing.assert_array_equal(manifest.targets, [[1, 1], [-1, -1]])
+    np.testing.assert_array_equal(manifest.targets, [[1, 1], [0, 0], [-1, -1], [-1, -1]])
 
 
 def test_class_numbers_are_a_category(tmp_path):

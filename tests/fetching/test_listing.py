@@ -69,7 +69,7 @@ def test_the_challenges_real_test_list(shared):
         ("a.csv", "colour\nred\n", "a column of urls"),
         ("a.csv", "", "to list photos"),
         ("a.jsonl", json.dumps([1]) + "\n", "row 1 of .* to be a JSON object"),
-        ("a.parquet", "no parquet", "to be a list of URLs"),
+        ("a.parquet", "no parquet", "to be a Parquet file"),
         ("1-fold.txt", "1,59cda91dN_" + "_".join("0" * 13) + ".jpg\n", "a column of urls"),
     ],
 )

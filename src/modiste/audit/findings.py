@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
 from modiste.audit.label_stats import Association, LabelStats, associate, label_stats
 from modiste.audit.near_duplicates import BLANK, NearDuplicates
 from modiste.audit.thumbnails import Thumbnails
+from modiste.data.label_values import similar_names
 from modiste.data.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -63,6 +64,15 @@ class Contradiction:
     labels: tuple[str, ...]
 
 
+class SimilarLabels(NamedTuple):
+    """Two labels that may be one, and how many photos have each; the more frequent one first."""
+
+    one: str
+    other: str
+    positives: int
+    other_positives: int
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Findings:
     """All that a check found; photos are positions in the manifest.
@@ -83,6 +93,8 @@ class Findings:
         association: how labels go together.
         crowded: photos in the dense part of the search, which were not compared with all of it.
         ids: what the photos are called.
+        reasons: why a missing photo is missing, where the manifest of a fetch names that.
+        similar_labels: pairs of labels that may be one: apart by a hyphen, a plural or one letter.
     """
 
     photos: int
@@ -100,6 +112,8 @@ class Findings:
     association: Association
     crowded: int
     ids: tuple[str, ...] = ()
+    reasons: dict[int, str] = field(default_factory=dict)
+    similar_labels: list[SimilarLabels] = field(default_factory=list)
 
     def __repr__(self) -> str:
         counts = Counter(self.to_frame()["finding"].to_list())
@@ -113,7 +127,7 @@ class Findings:
         """
         import polars as pl
 
-        found = [(k, "missing", "no file") for k in self.missing]
+        found = [(k, "missing", self.reasons.get(k, "no file")) for k in self.missing]
         found += [(k, "unreadable", why) for k, why in self.unreadable.items()]
         found += [(k, "tiny", f"{width} x {height}") for k, (width, height) in self.tiny.items()]
         found += [(k, "blank", f"spread {spread:.1f}") for k, spread in self.blank.items()]
@@ -162,6 +176,8 @@ def audit(
         association=associate(manifest.targets),
         crowded=duplicates.crowded,
         ids=tuple(manifest.frame["id"]),
+        reasons=_reasons(manifest),
+        similar_labels=_similar_labels(manifest),
     )
 
 
@@ -185,6 +201,7 @@ def findings_to_dict(manifest: Manifest, findings: Findings) -> dict[str, Any]:
         "photos": findings.photos,
         "there": findings.there,
         "missing": [ids[k] for k in findings.missing],
+        "missing_reasons": {ids[k]: findings.reasons[k] for k in findings.missing if k in findings.reasons},
         "unreadable": [{"photo": ids[k], "why": why} for k, why in findings.unreadable.items()],
         "tiny": [{"photo": ids[k], "width": w, "height": h} for k, (w, h) in findings.tiny.items()],
         "blank": [{"photo": ids[k], "spread": spread} for k, spread in findings.blank.items()],
@@ -204,6 +221,7 @@ def findings_to_dict(manifest: Manifest, findings: Findings) -> dict[str, Any]:
             {"photo": ids[found.photo], "group": found.group, "labels": list(found.labels)}
             for found in findings.contradictions
         ],
+        "similar_labels": [pair._asdict() for pair in findings.similar_labels],
         "labels": [
             {
                 **vars(stats),
@@ -221,6 +239,22 @@ def findings_to_dict(manifest: Manifest, findings: Findings) -> dict[str, Any]:
         },
         "crowded": findings.crowded,
     }
+
+
+def _reasons(manifest: Manifest) -> dict[int, str]:
+    if "error" not in manifest.frame.columns:
+        return {}
+    return {k: why for k, why in enumerate(manifest.frame["error"]) if why}
+
+
+def _similar_labels(manifest: Manifest) -> list[SimilarLabels]:
+    positives = dict(zip(manifest.label_set.ids, (manifest.targets == 1).sum(axis=0).tolist(), strict=True))
+    found = []
+    for group in manifest.label_set.groups:
+        for pair in similar_names([label.id for label in group.labels]):
+            one, other = sorted(pair, key=lambda name: -positives[name])
+            found.append(SimilarLabels(one, other, positives[one], positives[other]))
+    return sorted(found, key=lambda pair: -pair.other_positives)
 
 
 def _described(cluster: Cluster) -> str:

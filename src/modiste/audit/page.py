@@ -82,6 +82,12 @@ def summary_lines(manifest: Manifest, findings: Findings) -> list[Line]:
             "contradictions",
             [ids[one.photo] for one in findings.contradictions],
         ),
+        (
+            "similar labels",
+            "pairs of labels may be one; --rename joins them",
+            "labels",
+            [f"{pair.one} {pair.positives}, {pair.other} {pair.other_positives}" for pair in findings.similar_labels],
+        ),
         ("rare labels", "have too few photos to be measured", "labels", [f.id for f in findings.labels if f.rare]),
     ]
     looked_for = found if findings.there else [row for row in found if row[3] or row[2] not in ("broken", "alike")]

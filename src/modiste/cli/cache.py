@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modiste.cli.options import Json
-from modiste.cli.output import counted, print_json
+from modiste.cli.output import print_json
 from modiste.errors import UsageError
+from modiste.words import counted
 
 if TYPE_CHECKING:
     from modiste.storage.cache import Entry, Pruning

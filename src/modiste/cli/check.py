@@ -25,15 +25,16 @@ from modiste.cli.options import (
     SplitColumn,
     data_config,
     new_table,
-    renames,
 )
-from modiste.cli.output import counted, name_failures, print_json, shown_path
+from modiste.cli.output import name_failures, print_json, shown_path
 from modiste.cli.workflows import show_summary
 from modiste.errors import PhotoError, UsageError
+from modiste.words import counted
 
 if TYPE_CHECKING:
     from modiste.audit.check import Looks
     from modiste.audit.findings import Findings
+    from modiste.config import DataConfig
     from modiste.data.manifest import Manifest
 
 
@@ -51,6 +52,9 @@ def check(
     fix: Annotated[
         Path | None,
         typer.Option(help="Write a cleaned manifest: .csv, .tsv, .parquet or .jsonl. Photos stay as they are."),
+    ] = None,
+    write: Annotated[
+        Path | None, typer.Option(help="Write what was understood, as a manifest: .csv, .tsv, .parquet or .jsonl.")
     ] = None,
     overwrite: Overwrite = False,
     min_side: Annotated[
@@ -85,31 +89,35 @@ def check(
 
         modiste check train-k-fold.txt --root photos --json
     """
-    from modiste.audit.findings import MIN_SIDE, audit
+    words = {"delimiter": delimiter, "rename": rename, "keep_as_label": keep_as_label}
+    file = {"encoding": encoding, "sheet": sheet, "root": root}
+    columns = {"image_column": image_column, "split_column": split_column, "group_column": group_column}
+    config = data_config(labels, label_set=label_set, fold_column=fold_column, **words, **file, **columns)
+    if overwrite and fix is None and write is None:
+        fix_it = "--fix clean.csv, or without it"
+        raise UsageError.expected("--overwrite with --fix or --write", "--overwrite alone", fix_it)
+    for path in filter(None, (write, fix)):
+        new_table(path, manifest, overwrite=overwrite)
+    photos, folder = _read(manifest, config, write), output or report_folder(manifest)
+    _answer(photos, _found(photos, folder, workers, min_side), folder, fix, as_json=as_json)
+
+
+def _read(manifest: Path, config: DataConfig, understood: Path | None) -> Manifest:
+    """Read the manifest, show what it was understood to be, and write that where it is asked for."""
     from modiste.data.manifest import Manifest
 
-    config = data_config(
-        labels,
-        label_set=label_set,
-        delimiter=delimiter,
-        rename=tuple(renames(rename)),
-        keep_as_label=tuple(keep_as_label or ()),
-        encoding=encoding,
-        sheet=sheet,
-        image_column=image_column,
-        split_column=split_column,
-        group_column=group_column,
-        fold_column=fold_column,
-        root=root,
-    )
-    if overwrite and fix is None:
-        raise UsageError.expected("--overwrite with --fix", "--overwrite alone", "--fix clean.csv, or without it")
-    cleaned = None if fix is None else new_table(fix, manifest, overwrite=overwrite)
     photos = Manifest.read(manifest, config, strict=False)
     show_summary(photos)
-    folder = output or report_folder(manifest)
-    findings = audit(photos, *look_at(photos, folder, workers), min_side=min_side or MIN_SIDE)
-    _answer(photos, findings, folder, cleaned, as_json=as_json)
+    if understood is not None:
+        photos.write(understood)
+    return photos
+
+
+def _found(photos: Manifest, folder: Path, workers: int | None, min_side: int | None) -> Findings:
+    """Look at the photos, shown in the terminal."""
+    from modiste.audit.findings import MIN_SIDE, audit
+
+    return audit(photos, *look_at(photos, folder, workers), min_side=min_side or MIN_SIDE)
 
 
 def _answer(photos: Manifest, findings: Findings, folder: Path, cleaned: Path | None, *, as_json: bool) -> None:
@@ -176,7 +184,9 @@ def _name_broken(photos: Manifest, findings: Findings) -> None:
         raise typer.Exit(1)
     paths, ids, fix = photos.frame["path"], photos.frame["id"], "--root with their folder, or --fix"
     missing = [
-        str(PhotoError.expected(f"'{photos.root / paths[k] if paths[k] else ids[k]}' to be a file", "none", fix))
+        findings.reasons[k]
+        if k in findings.reasons
+        else str(PhotoError.expected(f"'{photos.root / paths[k] if paths[k] else ids[k]}' to be a file", "none", fix))
         for k in findings.missing
     ]
     name_failures([*missing, *findings.unreadable.values()], findings.photos, most=_MOST_NAMED)

@@ -31,7 +31,6 @@ from modiste.cli.options import (
     Weights,
     assignments,
     data_assignments,
-    renames,
     run_folder,
 )
 from modiste.cli.output import print_json
@@ -93,8 +92,8 @@ def compare(
         labels,
         label_set=label_set,
         delimiter=delimiter,
-        rename=renames(rename) or None,
-        keep_as_label=keep_as_label or None,
+        rename=rename,
+        keep_as_label=keep_as_label,
         min_positives=min_positives,
         encoding=encoding,
         sheet=sheet,

@@ -22,7 +22,6 @@ from modiste.cli.options import (
     Thresholds,
     Views,
     data_config,
-    renames,
 )
 from modiste.cli.workflows import show_evaluation
 from modiste.errors import UsageError
@@ -83,8 +82,8 @@ def evaluate(
         given = data_config(
             labels,
             delimiter=delimiter,
-            rename=tuple(renames(rename)),
-            keep_as_label=tuple(keep_as_label or ()),
+            rename=rename,
+            keep_as_label=keep_as_label,
             image_column=image_column,
             split_column=split_column,
         ).model_dump(exclude_none=True, exclude_defaults=True)

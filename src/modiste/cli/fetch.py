@@ -10,6 +10,7 @@ import typer
 from modiste.cli.options import (
     AllowPrivate,
     ConnectTimeout,
+    Encoding,
     IgnoreOptOut,
     Json,
     MaxBytes,
@@ -17,6 +18,7 @@ from modiste.cli.options import (
     Rate,
     ReadTimeout,
     Retries,
+    Sheet,
     TotalTimeout,
     UserAgent,
     Workers,
@@ -38,6 +40,8 @@ def fetch(
     shard_size: Annotated[int | None, typer.Option(min=1, help="Photos per shard. Default: 1000.")] = None,
     url_column: Annotated[str | None, typer.Option(help="Column of URLs.")] = None,
     id_column: Annotated[str | None, typer.Option(help="Column that names the files.")] = None,
+    encoding: Encoding = None,
+    sheet: Sheet = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Retry failed photos only.")] = False,
     workers: Workers = None,
     per_host: PerHost = None,
@@ -69,7 +73,7 @@ def fetch(
     times = {"connect_timeout": connect_timeout, "read_timeout": read_timeout, "total_timeout": total_timeout}
     manners = {"allow_private": allow_private, "ignore_opt_out": ignore_opt_out, "user_agent": user_agent}
     _fetch(
-        _UrlList(urls, url_column, id_column),
+        _UrlList(urls, url_column, id_column, encoding, sheet),
         output,
         {"size": size, "output": kind, "shard_size": shard_size, **limits, **times, **manners},
         retry_failed=retry_failed,
@@ -78,11 +82,13 @@ def fetch(
 
 
 class _UrlList(NamedTuple):
-    """A list of URLs, and its columns where they are named."""
+    """A list of URLs, its columns where they are named, and how its file is to be read."""
 
     path: Path
     url_column: str | None
     id_column: str | None
+    encoding: str | None
+    sheet: str | None
 
 
 def _fetch(
@@ -101,13 +107,21 @@ def _fetch(
     from modiste.fetching.listing import Listing
 
     config = FetchConfig.of(settings)
-    listing = Listing.open(urls.path, url_column=urls.url_column, id_column=urls.id_column)
+    listing = Listing.open(
+        urls.path,
+        url_column=urls.url_column,
+        id_column=urls.id_column,
+        encoding=urls.encoding,
+        sheet=urls.sheet,
+    )
     try:
         with fetching() as progress:
             summary = fetch_photos(listing, folder, config, retry_failed=retry_failed, progress=progress)
     except KeyboardInterrupt:
         console.print("modiste: stopped; run the same command again to resume")
         raise typer.Exit(130) from None
+    for note in listing.notes:
+        console.print(note, markup=False)
     if as_json:
         print_json(summary.to_dict())
     else:

@@ -160,15 +160,22 @@ def assignments(values: dict[str, Any]) -> list[str]:
 def data_assignments(labels: str | None, **values: Any) -> list[str]:
     """Assignments to the recipe's data section, of the options that are given."""
     columns = labels and labels.split(",")
-    return assignments({"data.label_columns": columns, **{f"data.{key}": value for key, value in values.items()}})
+    given = _words(values)
+    return assignments({"data.label_columns": columns, **{f"data.{key}": value for key, value in given.items()}})
 
 
 def data_config(labels: str | None, **values: Any) -> DataConfig:
     """How to read a manifest, of the options that are given."""
     from modiste.config import DataConfig
 
-    given = {key: value for key, value in values.items() if value}
+    given = {key: value for key, value in _words(values).items() if value is not None}
     return DataConfig(label_columns=tuple(labels.split(",")) if labels else None, **given)
+
+
+def _words(values: dict[str, Any]) -> dict[str, Any]:
+    """The options, with renames in pairs, and None in place of an empty list."""
+    pairs, kept = renames(values.get("rename")), values.get("keep_as_label") or ()
+    return values | {"rename": tuple(pairs) or None, "keep_as_label": tuple(kept) or None}
 
 
 def renames(values: Iterable[str] | None) -> list[tuple[str, str]]:

@@ -14,6 +14,7 @@ from typing import Any
 import typer
 
 from modiste.errors import ModisteError
+from modiste.words import counted
 
 logger = logging.getLogger("modiste")  # of the whole package: what it falls back to, and why
 
@@ -55,11 +56,6 @@ def one_voice() -> Iterator[None]:
         if first_process():
             raise
         raise typer.Exit(error.exit_code) from error
-
-
-def counted(n: int, noun: str, nouns: str | None = None) -> str:
-    """A number with its noun: "1 photo", "2,000 photos"; `nouns` is the plural where it is no mere s."""
-    return f"{n:,} {noun if n == 1 else nouns or noun + 's'}"
 
 
 def shown_path(path: Path) -> Path:

@@ -24,15 +24,15 @@ from modiste.cli.options import (
     SplitColumn,
     data_config,
     new_table,
-    renames,
 )
-from modiste.cli.output import counted, print_json
+from modiste.cli.output import print_json
 from modiste.cli.workflows import show_summary
 from modiste.errors import UsageError
 
 if TYPE_CHECKING:
     from modiste.data.manifest import Manifest
 from modiste.cli.check import Workers, look_at, report_folder
+from modiste.words import counted
 
 Stratify = Annotated[list[str] | None, typer.Option(help="Further column to stratify by; may be repeated.")]
 
@@ -98,8 +98,8 @@ def split(
         labels,
         label_set=label_set,
         delimiter=delimiter,
-        rename=tuple(renames(rename)),
-        keep_as_label=tuple(keep_as_label or ()),
+        rename=rename,
+        keep_as_label=keep_as_label,
         encoding=encoding,
         sheet=sheet,
         image_column=image_column,

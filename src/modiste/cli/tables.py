@@ -22,8 +22,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modiste.cli.output import counted
 from modiste.cli.progress import console
+from modiste.words import counted
 
 if TYPE_CHECKING:  # needs torch
     from modiste.exporting.export import Written

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 import typer
 
 from modiste.cli.options import AllowPrivate, ImageColumn, Json, Models, Overwrite, Root, Thresholds, Views, new_file
-from modiste.cli.output import counted, name_failures, print_json
+from modiste.cli.output import name_failures, print_json
 from modiste.errors import UsageError
+from modiste.words import counted
 
 if TYPE_CHECKING:
     from modiste.inference.predictor import BasePredictor

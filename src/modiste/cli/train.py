@@ -33,7 +33,6 @@ from modiste.cli.options import (
     Weights,
     assignments,
     data_assignments,
-    renames,
     run_folder,
 )
 from modiste.cli.output import first_process, one_voice
@@ -96,7 +95,7 @@ def train(
     """
     columns = {"image_column": image_column, "split_column": split_column, "group_column": group_column}
     in_fold = {"fold_column": fold_column, "fold": fold}
-    words = {"rename": renames(rename) or None, "keep_as_label": keep_as_label or None, "min_positives": min_positives}
+    words = {"rename": rename, "keep_as_label": keep_as_label, "min_positives": min_positives}
     file = {"encoding": encoding, "sheet": sheet, "root": root}
     data = data_assignments(labels, label_set=label_set, delimiter=delimiter, **columns, **in_fold, **words, **file)
     off = "off" if no_cache else None

@@ -85,9 +85,9 @@ def resume_training(folder: Path, hardware: Hardware = Hardware()) -> Run | Blen
 
 def show_summary(photos: Manifest) -> None:
     """What a manifest was understood to be, on the first process alone."""
-    from modiste.data.summary import summary_lines
+    from modiste.data.summary import describe
 
-    show_notes(summary_lines(photos))
+    show_notes(describe(photos))
 
 
 def show_notes(notes: Iterable[str]) -> None:

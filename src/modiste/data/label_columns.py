@@ -101,7 +101,8 @@ def could_be_category(cells: pl.Series) -> int:
     if cells.dtype != pl.String:
         return 0
     filled = cells.filter((cells != "") & ~cells.str.to_lowercase().is_in(list(MISSING)))
-    if len(filled) < len(cells) / 2 or not len(filled) or _numeric(filled.head(100)):
+    head = filled.head(100)
+    if len(filled) < len(cells) / 2 or not len(filled) or _numeric(head) or head.str.contains("://").any():
         return 0
     values = filled.n_unique()
     lengths = filled.str.len_chars().max()
@@ -159,14 +160,11 @@ class _Reader:
         if self._missing:
             count = sum(count for count, _ in self._missing.values())
             words = dict.fromkeys(word for _, found in self._missing.values() for word in found)
-            where = ", ".join(f"'{name}'" for name in list(self._missing)[:_SHOWN])
-            more = " and others" if len(self._missing) > _SHOWN else ""
             shown = ", ".join(f"'{word}'" for word in words)
-            keep = next(iter(words))
-            cells = "cell" if count == 1 else "cells"
+            holding = "1 cell holds" if count == 1 else f"{count:,} cells hold"
             notes.append(
-                f"Unknown are {count:,} {cells} of {where}{more} that hold {shown}; "
-                f"--keep-as-label {keep} takes it for a label."
+                f"{holding} {shown} in {_named(self._missing)}: unknown; --keep-as-label {next(iter(words))} takes it "
+                "for a label."
             )
         return notes
 
@@ -237,6 +235,8 @@ class _Reader:
         if words is not None and words <= set(FLAGS) and self._are_flags(words, named=named):
             return "one-hot"
         if named and not by_name and _numeric(cells) and not self._mostly_flags(cells):
+            if not cells.filter(cells != "").str.contains(r"^-?\d+(\.0+)?$").all():
+                self._refuse_others(column, cells)  # shares, which are no labels
             return wordy  # codes
         if self._mostly_flags(cells):
             filled, flags = _count(cells), _count(cells.filter(cells.str.to_lowercase().is_in(list(_FLAG_WORDS))))
@@ -290,7 +290,7 @@ class _Reader:
             meaning = FLAGS | {"": UNKNOWN}
             if zero:
                 meaning |= dict.fromkeys(MINUS_ONE, UNKNOWN)
-            if seen[name] <= MARKS | {""}:
+            if seen[name] & MARKS and seen[name] <= MARKS | {""}:
                 meaning[""] = 0
                 marked.append(name)
             codes[name] = cells.replace_strict(meaning, return_dtype=pl.Int8)
@@ -309,7 +309,8 @@ class _Reader:
         no -= {"false"}
         if no:
             where = [name for name, words in seen.items() if words & no]
-            words = ", ".join(f"'{word}'" for word in sorted(no))
+            spelt = {cell for name in where for cell in self._found[name][1].unique() if cell.lower() in no}
+            words = ", ".join(f"'{word}'" for word in sorted(spelt))
             self._notes.append(f"{words} is no and a blank is unknown, in {_named(where)}.")
 
     def _split(self, cells: pl.Series) -> pl.Series:

@@ -39,8 +39,8 @@ def read_labels(
         The label set, the targets (n, labels) int8: 1, 0, UNKNOWN, and what was guessed.
 
     Raises:
-        LabelError: a column or a value is not in the given set.
-        ManifestError: there is nothing to make a set from, or two columns have one name.
+        LabelError: a column or a value is not in the given set, or there is no label at all.
+        ManifestError: two columns have one name.
         UsageError: a rename names no label.
     """
     given = label_set or table.label_set
@@ -59,6 +59,11 @@ def read_labels(
     flags = {name: codes for name, codes in flags.items() if name not in left_out}
     targets = _Mapping(table, label_set, left_out).targets(columns, flags, words)
     return label_set, targets, notes
+
+
+def has_labels(columns: Sequence[LabelColumn]) -> bool:
+    """Whether there is anything to make a label set from."""
+    return any(column.kind == "one-hot" or len(_word_rows(column)) for column in columns)
 
 
 def resolve_renames(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
@@ -97,7 +102,7 @@ def read_renames(path: Path, table: pl.DataFrame) -> list[tuple[str, str]]:
     return [(old, new) for old, new in table.select(lower["old"], lower["new"]).iter_rows() if old and new]
 
 
-def suspects(names: Sequence[str]) -> list[tuple[str, str]]:
+def similar_names(names: Sequence[str]) -> list[tuple[str, str]]:
     """Pairs of labels that may be one: apart by a hyphen, a blank, a plural or one letter."""
     plain = [spelling_key(name).replace("-", "").replace(" ", "").replace("_", "") for name in names]
     found = []
@@ -193,10 +198,9 @@ def _one_spelling(column: str, words: pl.DataFrame, known: Mapping[str, int] | N
     cells = sum(how_many[word] for word in one)
     more = f" and {len(joined) - _SHOWN} more" if len(joined) > _SHOWN else ""
     visible = {name for name, others in joined.items() if any(tidy(word) != name for word in others)}
-    why = "other spellings" if visible else "spellings that look the same"
-    note = (
-        f"{cells:,} {'cell' if cells == 1 else 'cells'} of '{column}' hold {why} of a label: {', '.join(shown)}{more}."
-    )
+    why = "in other spellings" if visible else "in spellings that look the same"
+    holding = "1 cell holds" if cells == 1 else f"{cells:,} cells hold"
+    note = f"{holding} labels of '{column}' {why}, read as one: {', '.join(shown)}{more}."
     return words.with_columns(pl.col("word").replace(one)).unique(maintain_order=True), [note]
 
 
@@ -210,15 +214,13 @@ def _made(
         ids = [f"{column.name}={value}" for value in values] if len(texts) > 1 else values
         before = groups.get(column.name, ([], False))[0]  # a list column may itself be called "labels"
         groups[column.name] = (before + ids, column.kind == "category")
-    if not any(ids for ids, _ in groups.values()):
-        raise _no_labels(table)
     made = tuple(Group(name, tuple(map(Label, ids)), exclusive) for name, (ids, exclusive) in groups.items() if ids)
     return LabelSet(table.path.stem, made)
 
 
-def _no_labels(table: Table) -> ManifestError:
+def no_labels(table: Table, candidates: Sequence[str]) -> ManifestError:
     """The error that names the columns that look like categories, and a command that takes them."""
-    found = {name: could_be_category(table.frame[name]) for name in table.frame.columns}
+    found = {name: could_be_category(table.frame[name]) for name in candidates}
     likely = sorted((values, name) for name, values in found.items() if values)
     if not likely:
         known = "only " + ", ".join(f"'{name}'" for name in table.frame.columns)
@@ -226,7 +228,7 @@ def _no_labels(table: Table) -> ManifestError:
             f"label columns in {table.path}", known, "--labels with the names of the label columns"
         )
     shown = ", ".join(f"'{name}' ({values:,} values)" for values, name in likely)
-    fix = f"--labels {','.join(name for _, name in likely[:2])}, or others of these"
+    fix = f"--labels {','.join(name for _, name in likely[:2])}" + (", or others of these" if len(likely) > 2 else "")
     return ManifestError.expected(f"label columns in {table.path}", f"only columns that look like them: {shown}", fix)
 
 

@@ -15,6 +15,8 @@ from modiste.data.table import Table
 from modiste.errors import ManifestError
 from modiste.labels import LabelSet
 
+_MANY = 0.1  # of the photos have several values of one column where a table has a row for each
+
 
 class Joined(NamedTuple):
     """Rows of photos, joined.
@@ -51,8 +53,9 @@ def as_list(columns: Sequence[LabelColumn], numbers: np.ndarray) -> tuple[list[L
         return list(columns), []
     (column,) = texts
     filled = pl.DataFrame({"photo": numbers, "word": column.cells}).filter(pl.col("word") != "").unique()
-    if not filled["photo"].is_duplicated().any():
-        return list(columns), []
+    several = filled["photo"].filter(filled["photo"].is_duplicated()).n_unique()
+    if several < _MANY * filled["photo"].n_unique() or not several:
+        return list(columns), []  # a few photos with two values contradict themselves
     lists = pl.select(pl.when(column.cells != "").then(pl.concat_list(column.cells))).to_series().alias(column.name)
     note = f"'{column.name}' has several values a photo, a row each: taken for a list of labels."
     return [replace(one, kind="list", cells=lists) if one is column else one for one in columns], [note]
@@ -111,9 +114,6 @@ def join_rows(
     merged = targets[rows]
     merged[whole] = joined[numbers[rows[whole]]]
     gone = len(numbers) - len(rows)
-    notes = (
-        [f"{gone:,} further rows of photos that stand above are joined with them: {len(rows):,} photos."]
-        if gone
-        else []
-    )
+    rows_are = "1 further row of a photo is" if gone == 1 else f"{gone:,} further rows of photos are"
+    notes = [f"{rows_are} joined with the first: {len(rows):,} photos."] if gone else []
     return Joined(frame[rows], merged, table.lines[rows], notes)

@@ -15,15 +15,17 @@ import polars as pl
 
 from modiste.config import DataConfig
 from modiste.data.label_columns import LabelColumn, label_columns, lookup
-from modiste.data.label_values import read_labels, resolve_renames
+from modiste.data.label_values import has_labels, no_labels, read_labels, resolve_renames
 from modiste.data.long_tables import as_list, join_rows, photo_numbers
 from modiste.data.photo_columns import ROLES, find_roles, photo_frame, unfetched
+from modiste.data.photo_places import found_places
 from modiste.data.splits import stratified_folds
 from modiste.data.table import Table
 from modiste.data.tables import beside, labels_beside, read_table, write_labels_beside, write_table
 from modiste.errors import ManifestError
 from modiste.files import StrPath
 from modiste.labels import UNKNOWN, LabelSet
+from modiste.words import counted
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -84,16 +86,21 @@ class Manifest:
         if label_set is None and config.label_set is not None:
             label_set = LabelSet.read(config.label_set)
         roles, roles_notes = find_roles(table, config, () if label_set is None else tuple(lookup(label_set)), own)
-        candidates = [name for name in table.frame.columns if name not in roles.values()]
+        candidates = [name for name in table.frame.columns if name not in roles.values() and name not in table.facts]
         columns, columns_notes = label_columns(table, candidates, config, label_set)
         found = {column.name for column in columns}
-        others = [c for c in candidates if c not in found and (label_set is None or c not in label_set.ids)]
-        frame, frame_notes = photo_frame(table, roles, others)
+        others = [
+            c for c in (*candidates, *table.facts) if c not in found and (label_set is None or c not in label_set.ids)
+        ]
+        frame, frame_notes = photo_frame(table, roles, others, own=own)
         numbers = photo_numbers(frame)
         columns, long_notes = (columns, []) if numbers is None else as_list(columns, numbers)
+        if label_set is None and table.label_set is None and not has_labels(columns):
+            raise no_labels(table, others)
         label_set, targets, labels_notes = read_labels(
             table, columns, label_set, resolve_renames(config.rename), left_out
         )
+        frame = frame.drop([name for name in others if name in label_set.ids], strict=False)
         lines, joined_notes = table.lines, []
         if numbers is not None:
             flags = _flags(columns, label_set, dict(config.rename))
@@ -103,11 +110,18 @@ class Manifest:
         if strict:
             there = unfetched(frame)
             if there.any():
-                joined_notes = [*joined_notes, f"{there.sum():,} photos that weren't fetched are left out."]
+                joined_notes = [
+                    *joined_notes,
+                    f"{counted(int(there.sum()), 'photo')} without a file, as fetch couldn't get it: left out.",
+                ]
                 frame, targets, lines = frame.filter(~there), targets[~there.to_numpy()], lines[~there.to_numpy()]
             _check_exclusive(replace(table, lines=lines, frame=frame), label_set, targets)
         notes = (*table.notes, *roles_notes, *frame_notes, *columns_notes, *labels_notes, *long_notes, *joined_notes)
-        return cls(label_set, frame, targets, root if config.root is None else Path(config.root), str(path), notes)
+        root = root if config.root is None else Path(config.root)
+        if not path.is_dir() and not own:
+            places, places_notes = found_places(frame["path"], root)
+            frame, notes = frame.with_columns(places), (*notes, *places_notes)
+        return cls(label_set, frame, targets, root, str(path), notes)
 
     def write(self, path: StrPath) -> None:
         """Write as one-hot columns (.csv, .tsv, .parquet, .jsonl; blank is unknown) that `read` reads back equal.

@@ -121,8 +121,12 @@ def find_roles(
     return roles, notes
 
 
-def photo_frame(table: Table, roles: dict[str, str], others: Sequence[str]) -> tuple[pl.DataFrame, list[str]]:
+def photo_frame(
+    table: Table, roles: dict[str, str], others: Sequence[str], *, own: bool
+) -> tuple[pl.DataFrame, list[str]]:
     """The columns of `Manifest.frame`, checked, a row of the table each; and what was guessed.
+
+    `own`: the file was written by modiste, so that nothing has to be guessed.
 
     Raises:
         ManifestError: a row names no photo, or a split or fold is none.
@@ -131,9 +135,10 @@ def photo_frame(table: Table, roles: dict[str, str], others: Sequence[str]) -> t
     notes: list[str] = []
     if "path" not in cells:
         cells["path"] = _path_from_id(table, cells)
-    cells["path"], told = _local(cells["path"], table.path)
-    notes += told
-    repeated = cells["id"].is_duplicated() & (cells["id"] != "") if "id" in cells else None
+    if not own:
+        cells["path"], told = _local(cells["path"], table.path)
+        notes += told
+    repeated = cells["id"].is_duplicated() & (cells["id"] != "") if "id" in cells and not own else None
     if repeated is not None and repeated.any() and _differ(cells, repeated):
         if "group" not in cells:
             cells["group"] = cells["id"].alias("group")

@@ -10,19 +10,21 @@ from modiste.data.label_columns import could_be_category
 from modiste.data.manifest import Manifest
 from modiste.data.photo_columns import FETCHED, ROLES
 from modiste.labels import UNKNOWN
+from modiste.words import counted
 
 _SHOWN = 6  # labels of a group
 _FACTS = FETCHED | {"http", "final_url", "sha256", "width", "height", "bytes"}  # of a fetch
 
 
-def summary_lines(manifest: Manifest) -> Iterator[str]:
+def describe(manifest: Manifest) -> Iterator[str]:
     """What was understood, a sentence each: what there is, how labels are grouped, what was guessed and left out."""
     frame = manifest.frame
     products = ""
     if "group" in frame.columns:
         named = frame["group"].filter(frame["group"] != "")
         products = f" in {named.n_unique() + len(frame) - len(named):,} groups that stay in one split"
-    yield f"{manifest.source}: {_many(len(manifest), 'photo')}{products}, {_many(len(manifest.label_set), 'label')}."
+    labels = counted(len(manifest.label_set), "label")
+    yield f"{manifest.source}: {counted(len(manifest), 'photo')}{products}, {labels}."
     start = 0
     for group in manifest.label_set.groups:
         targets = manifest.targets[:, start : start + len(group.labels)]
@@ -47,7 +49,7 @@ def unused_label_columns(manifest: Manifest) -> dict[str, int]:
 def _kind(targets: np.ndarray, *, exclusive: bool) -> str:
     unknown = int((targets == UNKNOWN).all(axis=1).sum())
     kind = "one of" if exclusive else "any of"
-    return f"{kind} {targets.shape[1]:,}" + (f"; unknown for {_many(unknown, 'photo')}" if unknown else "")
+    return f"{kind} {targets.shape[1]:,}" + (f"; unknown for {counted(unknown, 'photo')}" if unknown else "")
 
 
 def _frequent(labels: tuple[object, ...], targets: np.ndarray) -> str:
@@ -57,7 +59,3 @@ def _frequent(labels: tuple[object, ...], targets: np.ndarray) -> str:
     return ", ".join(shown) + (
         f", ... {labels[order[-1]].name()} {positives[order[-1]]:,}" if len(order) > _SHOWN else ""
     )  # type: ignore[attr-defined]
-
-
-def _many(n: int, noun: str) -> str:
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"

@@ -30,6 +30,7 @@ class Table:
         label_set: the label set, where the file itself says what its one-hot columns are.
         roles: roles of columns that the file's format settles, such as "url": "Image Src".
         notes: what was guessed, mended or left out, a sentence each.
+        facts: columns that the file's format settles to be no labels.
     """
 
     frame: pl.DataFrame
@@ -38,6 +39,7 @@ class Table:
     label_set: LabelSet | None = None
     roles: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    facts: tuple[str, ...] = ()
 
     def row(self, k: int) -> str:
         """Where row `k` stands, as words: the line of a text file (its header is line 1), the row of another."""

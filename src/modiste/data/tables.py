@@ -208,9 +208,10 @@ def _text_stream(path: Path, encoding: str | None) -> RowStream:
     notes = list(text.notes)
 
     def read() -> Iterator[list[str]]:
-        del notes[len(text.notes) :]
-        for _, cells in text.rows(notes):
+        told: list[str] = []
+        for _, cells in text.rows(told):
             yield [cells[k].strip() for k in named]
+        notes.extend(note for note in told if note not in notes)
 
     return RowStream(path, tuple(text.names[k] for k in named), read, labels_beside(path), notes=notes)
 
@@ -292,7 +293,7 @@ def _by_photo(table: Table) -> Table:
     schema[made.roles["url"]] = pl.String()
     frame = pl.DataFrame([pl.Series(n, c, t) for (n, t), c in zip(schema.items(), cells, strict=True)])
     notes = [*table.notes, *_product_notes(made), *notes]
-    return replace(table, frame=frame, lines=np.array(lines), roles=made.roles, notes=tuple(notes))
+    return replace(table, frame=frame, lines=np.array(lines), roles=made.roles, notes=tuple(notes), facts=made.facts)
 
 
 def _stream_by_photo(stream: RowStream) -> RowStream:
@@ -306,11 +307,11 @@ def _stream_by_photo(stream: RowStream) -> RowStream:
     if made is None:
         return stream
     stream.notes.extend(_product_notes(made))
-    kept = list(stream.notes)
 
     def read() -> Iterator[Sequence[str]]:
-        stream.notes[:] = kept
-        yield from made.expand(stream.read(), stream.notes)
+        told: list[str] = []
+        yield from made.expand(stream.read(), told)
+        stream.notes.extend(note for note in told if note not in stream.notes)
 
     return replace(stream, columns=made.columns, read=read, roles=made.roles)
 

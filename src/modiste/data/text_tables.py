@@ -8,6 +8,7 @@ has, and refused where it doesn't, so that no quote ever swallows the rows after
 from __future__ import annotations
 
 import codecs
+import contextlib
 import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,6 +28,8 @@ _GUESSED = 1 << 20  # bytes that an encoding is guessed from
 _BLOCK = 1 << 20
 # Encodings that spreadsheets save in where they don't save in UTF-8, by region.
 _ENCODINGS = ["cp1252", "gb18030", "big5", "cp932", "cp949", "cp1251", "cp1250", "cp1253", "cp1254", "cp1255", "cp1256"]
+_COMMON = "cp1252"
+_MESSY = (0.2, 0.5)  # how odd a text may look in the encoding that is guessed: short ones look odd in any
 _BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 # Free text, so that what stands behind it in its row belongs to it: Kaggle's styles.csv has bare commas there.
 _FREE_TEXT = "productDisplayName"
@@ -119,7 +122,7 @@ class TextTable:
         frame = _read_quickly(content, self) if simple else None
         if frame is None:
             return self._read_carefully()
-        blank = pl.all_horizontal(pl.all().fill_null("").str.strip_chars() == "")
+        blank = pl.all_horizontal(pl.exclude("\0line").fill_null("").str.strip_chars() == "")
         filled = frame.with_row_index("\0line", 2).filter(~blank)
         return filled.drop("\0line"), filled["\0line"].to_numpy().astype(np.int64), []
 
@@ -180,13 +183,17 @@ def _guessed(path: Path, head: bytes) -> Encoding:
 
     lines = head.splitlines(keepends=True)
     strange = [line for line in lines if not line.isascii()] or [_first_strange(path)]
-    best = from_bytes(b"".join(strange), cp_isolation=_ENCODINGS).best()
+    sample = b"".join(strange)
+    found = (from_bytes(sample, cp_isolation=_ENCODINGS, threshold=most).best() for most in _MESSY)
+    best = next((one for one in found if one is not None), None)
     if best is None or b"\0" in head:
         raise ManifestError.expected(
             f"{path} to be text", "bytes of no known encoding", "--encoding, or saving it as UTF-8"
         )
-    name = best.encoding
-    example = next((word for word in _words(str(best)) if not word.isascii()), "")
+    name, text = best.encoding, str(best)
+    with contextlib.suppress(UnicodeDecodeError):  # the most common one, where both read the same
+        name = _COMMON if sample.decode(_COMMON) == text else name
+    example = next((word for word in _words(text) if not word.isascii()), "")
     return Encoding(name, f"{path.name} isn't UTF-8: read as {name}, which gives '{example}'; --encoding says another.")
 
 
@@ -298,6 +305,9 @@ class _Reader:
         separator, width = self._separator, self._width
         while (line := self._line()) is not None:
             self._number = self._next - 1
+            if "\0" in line:
+                want = f"row {self._number} of {self._path} to be text"
+                raise ManifestError.expected(want, "a NUL character", "saving the file anew")
             cells = self._row(line) if '"' in line else line.rstrip("\r\n").split(separator)
             if len(cells) != width:
                 if not any(map(str.strip, cells)):

@@ -30,7 +30,7 @@ def read_sheet(path: Path, sheet: str | None) -> pl.DataFrame:
         reason = str(error).split("\n", maxsplit=1)[0]
         raise ManifestError.expected(f"{path} to be a spreadsheet", f"'{reason}'", "saving it as CSV") from error
     if sheet is None:
-        filled = [name for name, one in sheets.items() if one.total_height]
+        filled = [name for name, one in sheets.items() if one.height]
         if len(filled) > 1:
             got, first = ", ".join(f"'{name}'" for name in filled), filled[0]
             raise ManifestError.expected(f"{path} to have one sheet with rows", got, f"--sheet '{first}'")

@@ -11,11 +11,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from modiste.words import counted
+
 Cells = Sequence[Any]  # of one row: str or list[str]; what stands behind the columns is handed on
 
 _BETWEEN = re.compile(r"[\s,;|]+(?=https?://)", re.IGNORECASE)
 SEVERAL = r"(?i)^\s*https?://\S*?[\s,;|]+https?://"  # a cell with more than one URL
 _OF_A_PHOTO = ("option", "variant", "image", "cost per item")  # beginnings of Shopify's columns that no product has
+
+_OF_A_SHOP = ("published", "gift card", "status", "included", "seo", "price", "unit price")  # of its columns, no labels
 
 
 @dataclass(frozen=True)
@@ -26,11 +30,13 @@ class PhotoRows:
         columns: of the rows of photos.
         roles: roles that the format settles.
         expand: rows -> rows; adds to a list what was left out.
+        facts: columns that are no labels.
     """
 
     columns: tuple[str, ...]
     roles: dict[str, str]
     expand: Callable[[Iterable[Cells], list[str]], Iterator[list[Any]]]
+    facts: tuple[str, ...] = ()
 
 
 def photo_rows(columns: Sequence[str], holds_several: Callable[[str], bool], url: str | None) -> PhotoRows | None:
@@ -74,11 +80,12 @@ def _shopify(columns: Sequence[str], handle: str, source: str) -> PhotoRows:
             number += 1
             yield cells if own else [f"{cells[at]}-{number}", *cells]
         if without:
-            notes.append(f"{without:,} rows of variants have no '{source}' and are left out.")
+            rows_are = "1 row of a variant has" if without == 1 else f"{without:,} rows of variants have"
+            notes.append(f"{rows_are} no '{source}': left out.")
 
-    if own:  # rows of photos already, as fetch writes them
-        return PhotoRows(tuple(columns), roles, expand)
-    return PhotoRows(("id", *columns), roles, expand)
+    facts = tuple(name for name in columns if name.lower().startswith((*_OF_A_PHOTO, *_OF_A_SHOP)))
+    # With ids they are rows of photos already, as fetch writes them.
+    return PhotoRows(tuple(columns) if own else ("id", *columns), roles, expand, facts)
 
 
 def _merchant(columns: Sequence[str], named: dict[str, str]) -> PhotoRows:
@@ -109,7 +116,7 @@ def _several(columns: Sequence[str], url: str, more: str | None, group: str | No
                     cells[at] = f"{row[at]}-{number}"
                 yield [row[at], *cells] if add and at is not None else cells
         if gained:
-            notes.append(f"{gained:,} further photos stand in the rows of their products: each has a row of its own.")
+            notes.append(f"{counted(gained, 'further photo')} of a product in one row: each has a row of its own.")
 
     return PhotoRows(("product", *columns) if add else tuple(columns), roles, expand)
 
