@@ -232,7 +232,8 @@ class _Reader:
         words = _few_words(cells)
         if words is not None and not words:
             return "one-hot" if in_set else wordy if named or by_name else None
-        if words is not None and words <= set(FLAGS) and self._are_flags(words, named=named):
+        flags = _FLAG_WORDS if by_name else FLAGS.keys()  # "x" in a column of categories is one
+        if words is not None and words <= flags and self._are_flags(words, named=named):
             return "one-hot"
         if named and not by_name and _numeric(cells) and not self._mostly_flags(cells):
             if not cells.filter(cells != "").str.contains(r"^-?\d+(\.0+)?$").all():
@@ -315,7 +316,7 @@ class _Reader:
 
     def _split(self, cells: pl.Series) -> pl.Series:
         """The words of each cell; null where it is blank."""
-        delimiter = self._config.delimiter or next((d for d in "|;," if _holds(cells, d)), " ")
+        delimiter: str = self._config.delimiter or next((d for d in ("|", ";", ",") if _holds(cells, d)), " ")
         words = cells.str.split(delimiter).list.eval(pl.element().str.strip_chars())
         words = words.list.eval(pl.element().filter(pl.element() != ""))
         missing = self._missing_in(words.explode().drop_nulls())

@@ -14,10 +14,8 @@ import numpy as np
 import polars as pl
 
 from modiste.config import DataConfig
-from modiste.data.label_columns import LabelColumn, label_columns, lookup
-from modiste.data.label_values import has_labels, no_labels, read_labels, resolve_renames
-from modiste.data.long_tables import as_list, join_rows, photo_numbers
-from modiste.data.photo_columns import ROLES, find_roles, photo_frame, unfetched
+from modiste.data.manifest_rows import read_rows
+from modiste.data.photo_columns import ROLES
 from modiste.data.photo_places import found_places
 from modiste.data.splits import stratified_folds
 from modiste.data.table import Table
@@ -25,7 +23,6 @@ from modiste.data.tables import beside, labels_beside, read_table, write_labels_
 from modiste.errors import ManifestError
 from modiste.files import StrPath
 from modiste.labels import UNKNOWN, LabelSet
-from modiste.words import counted
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -85,43 +82,13 @@ class Manifest:
             table = replace(table, label_set=None)
         if label_set is None and config.label_set is not None:
             label_set = LabelSet.read(config.label_set)
-        roles, roles_notes = find_roles(table, config, () if label_set is None else tuple(lookup(label_set)), own)
-        candidates = [name for name in table.frame.columns if name not in roles.values() and name not in table.facts]
-        columns, columns_notes = label_columns(table, candidates, config, label_set)
-        found = {column.name for column in columns}
-        others = [
-            c for c in (*candidates, *table.facts) if c not in found and (label_set is None or c not in label_set.ids)
-        ]
-        frame, frame_notes = photo_frame(table, roles, others, own=own)
-        numbers = photo_numbers(frame)
-        columns, long_notes = (columns, []) if numbers is None else as_list(columns, numbers)
-        if label_set is None and table.label_set is None and not has_labels(columns):
-            raise no_labels(table, others)
-        label_set, targets, labels_notes = read_labels(
-            table, columns, label_set, resolve_renames(config.rename), left_out
-        )
-        frame = frame.drop([name for name in others if name in label_set.ids], strict=False)
-        lines, joined_notes = table.lines, []
-        if numbers is not None:
-            flags = _flags(columns, label_set, dict(config.rename))
-            frame, targets, lines, joined_notes = join_rows(
-                table, frame, targets, numbers=numbers, label_set=label_set, flags=flags, strict=strict
-            )
-        if strict:
-            there = unfetched(frame)
-            if there.any():
-                joined_notes = [
-                    *joined_notes,
-                    f"{counted(int(there.sum()), 'photo')} without a file, as fetch couldn't get it: left out.",
-                ]
-                frame, targets, lines = frame.filter(~there), targets[~there.to_numpy()], lines[~there.to_numpy()]
-            _check_exclusive(replace(table, lines=lines, frame=frame), label_set, targets)
-        notes = (*table.notes, *roles_notes, *frame_notes, *columns_notes, *labels_notes, *long_notes, *joined_notes)
+        rows = read_rows(table, config, label_set, own=own, strict=strict, left_out=left_out)
         root = root if config.root is None else Path(config.root)
+        frame, notes = rows.frame, rows.notes
         if not path.is_dir() and not own:
-            places, places_notes = found_places(frame["path"], root)
-            frame, notes = frame.with_columns(places), (*notes, *places_notes)
-        return cls(label_set, frame, targets, root, str(path), notes)
+            places, told = found_places(frame["path"], root)
+            frame, notes = frame.with_columns(places), (*notes, *told)
+        return cls(rows.label_set, frame, rows.targets, root, str(path), notes)
 
     def write(self, path: StrPath) -> None:
         """Write as one-hot columns (.csv, .tsv, .parquet, .jsonl; blank is unknown) that `read` reads back equal.
@@ -310,20 +277,3 @@ def _challenge_header(table: Table) -> Table:
     if not set(names) <= set(table.frame.columns):
         return table
     return replace(table, frame=table.frame.rename(names), label_set=label_set)
-
-
-def _flags(columns: Sequence[LabelColumn], label_set: LabelSet, renames: dict[str, str]) -> list[int]:
-    """Positions of labels that have a column of 1 and 0."""
-    known = lookup(label_set)
-    return [known[renames.get(column.name, column.name)] for column in columns if column.kind == "one-hot"]
-
-
-def _check_exclusive(table: Table, label_set: LabelSet, targets: np.ndarray) -> None:
-    for name, where in label_set.exclusive.items():
-        several = (targets[:, where] == 1).sum(axis=1) > 1
-        if several.any():
-            k = int(np.argmax(several))
-            got = ", ".join(f"'{label_set.ids[p]}'" for p in where[targets[k, where] == 1])
-            raise ManifestError.expected(
-                f"{table.row(k)} of {table.path} to have one label of '{name}'", got, "a free group in the label set"
-            )

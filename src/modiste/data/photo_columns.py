@@ -56,7 +56,8 @@ def find_path_and_url(
         taken: columns that are something else.
     """
     free = {column_key(name): name for name in reversed(columns) if name not in set(taken)}
-    roles, notes = {}, []
+    roles: dict[str, str] = {}
+    notes: list[str] = []
     for role in ("path", "url"):
         column = next((free[name] for name in ROLES[role] if name in free and free[name] not in roles.values()), None)
         if column is not None and role == "path" and _share(sample[column], _is_remote) > _MOST:

@@ -199,8 +199,7 @@ def _read_text(path: Path, encoding: str | None) -> Table:
 def _text_stream(path: Path, encoding: str | None) -> RowStream:
     known = challenge_rows(path)
     if known is not None:
-        columns, read, label_set = known
-        return RowStream(path, columns, read, label_set)
+        return RowStream(path, *known)
     if _lists_urls(path):
         return RowStream(path, ("url",), partial(_url_lines, path))
     text = TextTable.open(path, encoding)

@@ -43,6 +43,6 @@ def coco_frame(content: dict[str, Any], path: object) -> pl.DataFrame:
         }
         for image in content["images"]
     ]
-    schema = {"id": pl.String, "path": pl.String, "url": pl.String, "category": pl.List(pl.String)}
+    schema: dict[str, Any] = {"id": pl.String, "path": pl.String, "url": pl.String, "category": pl.List(pl.String)}
     frame = pl.DataFrame(rows, schema=schema)
     return frame if (frame["url"] != "").any() else frame.drop("url")

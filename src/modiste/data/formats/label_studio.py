@@ -39,7 +39,9 @@ def label_studio_frame(tasks: list[dict[str, Any]], path: object) -> tuple[pl.Da
         for name, value in task["data"].items():
             if isinstance(value, str):
                 row[name] = _place(value)
-        newest = max(done, key=lambda one: str(one.get("updated_at") or one.get("created_at") or ""), default={})
+        newest: dict[str, Any] = max(
+            done, key=lambda one: str(one.get("updated_at") or one.get("created_at") or ""), default={}
+        )
         for region in newest.get("result", []):
             value = region.get("value", {})
             chosen = next((value[kind] for kind in ("choices", "rectanglelabels", "labels") if kind in value), None)
