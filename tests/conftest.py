@@ -26,6 +26,8 @@ from modiste.demo.drawing import draw_dataset
 TINY = """
 name = "tiny"
 seed = 3
+[data]
+min_positives = 1
 [image]
 size = 32
 [model]

@@ -225,7 +225,9 @@ def kind(annotation):
     if get_origin(annotation) in (Union, types.UnionType):
         return " or ".join(kind(part) for part in parts)
     if get_origin(annotation) is tuple:
-        return "list of text" if parts[-1] is Ellipsis else f"list of {len(parts)} numbers"
+        if parts[-1] is Ellipsis:
+            return "list of pairs of text" if get_origin(parts[0]) is tuple else "list of text"
+        return f"list of {len(parts)} numbers"
     if hasattr(annotation, "__metadata__"):
         return kind(parts[0])
     return {str: "text", int: "whole number", float: "number", type(None): "none"}[annotation]

@@ -88,20 +88,10 @@ def compare(
         modiste compare --resume runs/table
     """
     folder = run_folder(manifest, output, resume)
-    data = data_assignments(
-        labels,
-        label_set=label_set,
-        delimiter=delimiter,
-        rename=rename,
-        keep_as_label=keep_as_label,
-        min_positives=min_positives,
-        encoding=encoding,
-        sheet=sheet,
-        image_column=image_column,
-        split_column=split_column,
-        group_column=group_column,
-        root=root,
-    )
+    words = {"delimiter": delimiter, "rename": rename, "keep_as_label": keep_as_label, "min_positives": min_positives}
+    file = {"encoding": encoding, "sheet": sheet, "root": root}
+    columns = {"image_column": image_column, "split_column": split_column, "group_column": group_column}
+    data = data_assignments(labels, label_set=label_set, **words, **file, **columns)
     cache = "off" if no_cache else None
     changes = [*assignments({"model.weights": weights, "train.cache": cache}), *data, *(assign or [])]
     product = _Product(recipe, backbones, optimizers, seeds)

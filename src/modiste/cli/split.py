@@ -94,19 +94,10 @@ def split(
 
     if folds is not None and (val is not None or test is not None):
         raise UsageError.expected("--folds, or --val and --test", "both", "one of the two")
-    config = data_config(
-        labels,
-        label_set=label_set,
-        delimiter=delimiter,
-        rename=rename,
-        keep_as_label=keep_as_label,
-        encoding=encoding,
-        sheet=sheet,
-        image_column=image_column,
-        split_column=split_column,
-        group_column=group_column,
-        root=root,
-    )
+    words = {"delimiter": delimiter, "rename": rename, "keep_as_label": keep_as_label}
+    file = {"encoding": encoding, "sheet": sheet, "root": root}
+    columns = {"image_column": image_column, "split_column": split_column, "group_column": group_column}
+    config = data_config(labels, label_set=label_set, **words, **file, **columns)
     new_table(output, manifest, overwrite=overwrite)
     photos = Manifest.read(manifest, config).without("fold")
     show_summary(photos)
