@@ -86,10 +86,18 @@ MANIFESTS = {
     "word as label": (cell("l2", 4, "maybe"), 2, ("'casual' in row 6", "'maybe'")),
     "missing photo": (cell("image", 2, "no.jpg"), 2, ("no.jpg", "1 of 167 missing")),
     "blank photo": (cell("image", 2, ""), 2, ("row 4", "to name a photo")),
-    "photo twice": (lambda rows: pl.concat([rows, rows[3:4]]), 2, ("00004.jpg' in row 5 and row 242",)),
+    "photo twice": (
+        lambda rows: pl.concat([rows, rows[3:4].with_columns(l1=pl.col("l1").replace({"0": "1", "1": "0"}))]),
+        2,
+        ("00004.jpg' in row 5 and row 242, which don't",),
+    ),
     "unknown split": (cell("split", 7, "dev2"), 2, ("'split' in row 9", "'dev2'")),
     "no training photos": (every("split", "test"), 2, ("split 'train'", "240 of 'test'")),
-    "no positives": (every("l13", "0"), 2, ("positive training photo", "'ethnic'")),
+    "no positives": (
+        lambda rows: rows.with_columns(pl.lit("0").alias(f"l{k}") for k in range(1, 14)),
+        2,
+        ("1 training photo,", "--min-positives"),
+    ),
     "nothing known": (lambda rows: rows.with_columns(pl.lit("").alias(f"l{k}") for k in range(1, 14)), 2, ()),
     "no labels": (lambda rows: rows.select("image", "split"), 2, ("label columns", "--labels")),
     "no rows": (lambda rows: rows[:0], 2, ("to list photos",)),
@@ -109,7 +117,7 @@ def test_a_wrong_manifest_names_row_and_column_and_makes_no_run(wrong, refused, 
 def test_a_table_of_another_encoding(encoding, refused, table, tiny, tmp_path):
     path = table(cell("image", 0, "é.jpg"))
     path.write_bytes(path.read_text(encoding="utf-8").encode(encoding))
-    assert "text in UTF-8" in refused("train", path, "-o", tmp_path / "run", "--recipe", tiny)
+    assert "é.jpg" in refused("train", path, "-o", tmp_path / "run", "--recipe", tiny)  # read, and missing
 
 
 SETTINGS = {

@@ -121,5 +121,6 @@ def test_every_command_that_trains_has_one_default_recipe():
 
 def test_compare_without_a_recipe_takes_the_default(modiste, table, tmp_path):
     """On labels of one's own, which the recipe of the challenge does not know."""
-    code, _, err = modiste("compare", table, "-o", tmp_path / "comparison", "--backbones", "no_such_backbone")
+    options = ("-o", tmp_path / "comparison", "--backbones", "no_such_backbone", "--min-positives", 1)
+    code, _, err = modiste("compare", table, *options)
     assert code == 2 and "no_such_backbone" in err  # the labels were read

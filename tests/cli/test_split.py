@@ -60,7 +60,9 @@ def test_check_answers_with_one_document_and_mends_what_it_found(modiste, drawn)
     rows = pl.read_csv(drawn, infer_schema=False).head(30)
     rows = rows.with_columns(pl.format(f"{drawn.parent}/{{}}", "image").alias("image"))
     gone = pl.concat([rows.head(1).with_columns(image=pl.lit(f"gone{k}.jpg")) for k in range(25)])
-    pl.concat([rows, rows.head(2), gone]).write_csv("photos.csv")
+    label = rows.columns[-1]
+    others = rows.head(2).with_columns(pl.col(label).replace({"0": "1", "1": "0"}))  # they contradict the first two
+    pl.concat([rows, others, gone]).write_csv("photos.csv")
     code, out, err = modiste("check", "photos.csv", "-o", "found", "--fix", "clean.csv", "--min-side", 32, "--json")
     answer = json.loads(out)
     assert code == 1

@@ -14,6 +14,7 @@ from modiste.config import Recipe
 from modiste.data.manifest import Manifest
 from modiste.errors import RunError
 from modiste.experiments.cross_validation import create_folds, cross_validate
+from modiste.labels import LabelSet
 from modiste.metrics.scores import mean_average_precision
 from modiste.runs.blend_run import BlendRun
 from modiste.runs.load import predictor
@@ -221,20 +222,18 @@ def test_a_folder_of_folds_names_its_ensemble(refused, trained_folds):
         assert "ensemble" in refused(*verb)
 
 
-def test_a_label_that_can_not_be_dealt_is_refused_before_anything_is_made(refused, settings, drawn, tmp_path):
+def test_a_label_that_can_not_be_dealt_is_left_out(settings, drawn, tmp_path):
     """One photo has it: in the fold of that photo nothing is left to learn it from."""
     rows = pl.read_csv(drawn, infer_schema=False)
     once = ["1" if k == rows["split"].to_list().index("train") else "0" for k in range(len(rows))]
     photo = pl.format(f"{drawn.parent}/{{}}", "image").alias("image")
     path = tmp_path / "rare.csv"
     rows.with_columns(photo, pl.Series("l13", once)).write_csv(path)
-    new = tmp_path / "new"
-    words = refused(settings[0], path, *settings[2:], "-o", new)
-    assert "none for 'ethnic'" in words and "--labels" in words
-    assert list(tmp_path.iterdir()) == [path]
-    others = [label for label in Manifest.read(drawn).label_set.ids if label != "ethnic"]
-    recipe = Recipe.read(settings[3]).replace([f"data.label_columns={others}"])
-    create_folds(new, recipe, Manifest.read(path, recipe.data), FOLDS)  # as the sentence advises
+    recipe = Recipe.read(settings[3])
+    kept = create_folds(tmp_path / "new", recipe, Manifest.read(path, recipe.data), FOLDS)
+    assert kept.left_out == {"ethnic": 0} and any("ethnic 0" in note for note in kept.notes())
+    ids = LabelSet.read(tmp_path / "new" / "labels.json").ids
+    assert ids == tuple(label for label in Manifest.read(drawn).label_set.ids if label != "ethnic")
 
 
 @pytest.mark.parametrize(

@@ -672,7 +672,7 @@ def test_wrong_use_is_refused_and_nothing_is_lost(tmp_path):
             fetched([web.url("1")], tmp_path / "file")
         with pytest.raises(ManifestError, match="no rows"):
             fetched([], tmp_path / "none", text="url\n")
-        with pytest.raises(ManifestError, match="to be a list of URLs"):
+        with pytest.raises(ManifestError, match=r"row 2 of .* to close the quotes"):
             fetched([], tmp_path / "quote", text=f'url,words\n{web.url("1")},"open\n{web.url("2")},x\n')
         with pytest.raises(UsageError, match="--rate"):
             FetchConfig.of({"rate": float("inf")})

@@ -27,7 +27,11 @@ from modiste.cli.workflows import show_evaluation
 from modiste.errors import UsageError
 
 if TYPE_CHECKING:
+    from modiste.config import DataConfig
+    from modiste.data.manifest import Manifest
     from modiste.evaluation.evaluate import Evaluation
+    from modiste.runs.blend_run import BlendRun
+    from modiste.runs.run import Run
 
 
 def evaluate(
@@ -68,31 +72,17 @@ def evaluate(
 
         modiste evaluate runs/coat --against runs/older
     """
-    from modiste.cli.progress import console, counting
-    from modiste.data.manifest import Manifest
-    from modiste.data.rare_labels import left_out
+    from modiste.cli.progress import counting
     from modiste.evaluation.evaluate import evaluate as measure
     from modiste.runs.load import open_run
 
     opened = open_run(run)
     if against is not None and open_run(against).label_set.ids != opened.label_set.ids:
         raise UsageError.expected(f"{against} to have the labels of {run}", "others", "models of one label set")
-    photos = None
-    if manifest is not None:
-        given = data_config(
-            labels,
-            delimiter=delimiter,
-            rename=rename,
-            keep_as_label=keep_as_label,
-            image_column=image_column,
-            split_column=split_column,
-        ).model_dump(exclude_none=True, exclude_defaults=True)
-        file = {"encoding": encoding, "sheet": sheet, "root": root}
-        training_only = {"group_column": group_column, "fold_column": None, "stratify_columns": (), **file}
-        settings = opened.data.model_copy(update={**given, **training_only})
-        photos = Manifest.read(manifest, settings, opened.label_set, left_out=left_out(opened.manifest()))
-        for note in photos.notes:
-            console.print(note)
+    words = {"delimiter": delimiter, "rename": rename, "keep_as_label": keep_as_label}
+    given = data_config(labels, **words, image_column=image_column, split_column=split_column)
+    own = {"group_column": group_column, "encoding": encoding, "sheet": sheet, "root": root}
+    photos = None if manifest is None else _read(manifest, opened, given, own)
 
     def judged(folder: Path) -> Evaluation:
         with counting(f"evaluating {folder} on {split}") as progress:
@@ -101,3 +91,17 @@ def evaluate(
     evaluation = judged(run)
     beside = [] if against is None else [(str(against), judged(against))]
     show_evaluation(opened, evaluation, against=beside, as_json=as_json)
+
+
+def _read(manifest: Path, opened: Run | BlendRun, given: DataConfig, own: dict[str, str | None]) -> Manifest:
+    """Other photos with the labels of a run, read as its own were but for what is given, and what was guessed."""
+    from modiste.cli.workflows import show_notes
+    from modiste.data.manifest import Manifest
+    from modiste.data.rare_labels import left_out
+
+    changes = given.model_dump(exclude_none=True, exclude_defaults=True)
+    training_only = {"fold_column": None, "stratify_columns": (), **own}
+    settings = opened.data.model_copy(update={**changes, **training_only})
+    photos = Manifest.read(manifest, settings, opened.label_set, left_out=left_out(opened.manifest()))
+    show_notes(photos.notes)
+    return photos

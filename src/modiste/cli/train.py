@@ -44,6 +44,10 @@ if TYPE_CHECKING:
     from modiste.runs.run import Run
 
 
+Devices = Annotated[int | None, typer.Option(min=1, help="Number of processes; the global batch size stays the same.")]
+Folds = Annotated[int | None, typer.Option(min=2, help="Cross-validate: train one run per fold, and blend them.")]
+
+
 def train(
     manifest: PhotoList = None,
     output: Output = None,
@@ -53,14 +57,10 @@ def train(
     weights: Weights = None,
     seed: Annotated[int | None, typer.Option(help="Random seed of splits, augmentation and dropout.")] = None,
     assign: Assign = None,
-    devices: Annotated[
-        int | None, typer.Option(min=1, help="Number of processes; the global batch size stays the same.")
-    ] = None,
+    devices: Devices = None,
     accelerator: Accelerator = "auto",
     no_cache: NoCache = False,
-    folds: Annotated[
-        int | None, typer.Option(min=2, help="Cross-validate: train one run per fold, and blend them.")
-    ] = None,
+    folds: Folds = None,
     labels: Labels = None,
     label_set: LabelFile = None,
     delimiter: Delimiter = None,
@@ -80,8 +80,7 @@ def train(
     """Train a run from a manifest of labelled photos, then tune and score it on its validation photos.
 
     Splits come from the manifest; missing ones are made, stratified by label, with groups kept whole. A killed run
-    is resumed with `--resume RUN` and ends with the same numbers. Features of frozen layers are computed once and
-    cached (modiste cache). `--folds 5` trains five runs and makes an ensemble of them.
+    is resumed with `--resume RUN` and ends with the same numbers. `--folds 5` trains five runs and blends them.
 
     Examples:
 
@@ -94,12 +93,11 @@ def train(
         modiste train --resume runs/paper
     """
     columns = {"image_column": image_column, "split_column": split_column, "group_column": group_column}
-    in_fold = {"fold_column": fold_column, "fold": fold}
-    words = {"rename": rename, "keep_as_label": keep_as_label, "min_positives": min_positives}
-    file = {"encoding": encoding, "sheet": sheet, "root": root}
-    data = data_assignments(labels, label_set=label_set, delimiter=delimiter, **columns, **in_fold, **words, **file)
-    off = "off" if no_cache else None
-    settings = {"model.backbone": backbone, "model.weights": weights, "seed": seed, "train.cache": off}
+    words = {"delimiter": delimiter, "rename": rename, "keep_as_label": keep_as_label, "min_positives": min_positives}
+    file = {"encoding": encoding, "sheet": sheet, "root": root, "fold_column": fold_column, "fold": fold}
+    data = data_assignments(labels, label_set=label_set, **columns, **words, **file)
+    settings = {"model.backbone": backbone, "model.weights": weights, "seed": seed}
+    settings["train.cache"] = "off" if no_cache else None
     changes = assignments(settings) + data + (assign or [])
     given = bool(changes or output or folds or recipe)
     with one_voice():

@@ -232,8 +232,8 @@ class _Reader:
         words = _few_words(cells)
         if words is not None and not words:
             return "one-hot" if in_set else wordy if named or by_name else None
-        flags = _FLAG_WORDS if by_name else FLAGS.keys()  # "x" in a column of categories is one
-        if words is not None and words <= flags and self._are_flags(words, named=named):
+        likely = _FLAG_WORDS if by_name else frozenset(FLAGS)  # "x" in a column of categories is one
+        if words is not None and words <= likely and self._are_flags(words, named=named):
             return "one-hot"
         if named and not by_name and _numeric(cells) and not self._mostly_flags(cells):
             if not cells.filter(cells != "").str.contains(r"^-?\d+(\.0+)?$").all():

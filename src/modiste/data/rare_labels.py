@@ -10,6 +10,7 @@ import numpy as np
 from modiste.data.manifest import Manifest
 from modiste.errors import ManifestError
 from modiste.labels import Group, LabelSet
+from modiste.words import counted
 
 LEFT_OUT = "left_out"  # column of a manifest: labels of a photo that are left out, parted by "|"
 _SHOWN = 30  # labels in a sentence
@@ -35,13 +36,12 @@ class FrequentLabels:
         """What a person should know, a sentence each."""
         notes = []
         if self.left_out:
-            counted = sorted(self.left_out.items(), key=lambda item: (-item[1], item[0]))
-            listed = ", ".join(f"{name} {count}" for name, count in counted[:_SHOWN])
-            more = f" and {len(counted) - _SHOWN} more" if len(counted) > _SHOWN else ""
-            n = f"{len(counted):,} {'label has' if len(counted) == 1 else 'labels have'}"
+            rare = sorted(self.left_out.items(), key=lambda item: (-item[1], item[0]))
+            listed = ", ".join(f"{name} {count}" for name, count in rare[:_SHOWN])
+            more = f" and {len(rare) - _SHOWN} more" if len(rare) > _SHOWN else ""
+            least = counted(self.least, "training photo")
             notes.append(
-                f"{n} fewer than {self.least} training photos and {'is' if len(counted) == 1 else 'are'} left out "
-                f"(--min-positives): {listed}{more}."
+                f"{counted(len(rare), 'label')} with fewer than {least} left out (--min-positives): {listed}{more}."
             )
         for split, labels in self.unmeasured.items():
             listed = ", ".join(labels[:_SHOWN]) + (f" and {len(labels) - _SHOWN} more" if len(labels) > _SHOWN else "")
@@ -58,15 +58,17 @@ def frequent_labels(manifest: Manifest, least: int, *, folds: bool = False) -> F
         folds: count the photos of all folds, and ask for one outside each.
 
     Raises:
-        ManifestError: no label is left.
+        ManifestError: no photo trains, or no label is left.
     """
+    if not folds:
+        manifest.part("train")
     positive = manifest.targets == 1
     counts = _in_folds(manifest, positive) if folds else positive[manifest.parts == "train"].sum(axis=0)
     rare = counts < max(least, 1)
     if rare.all():
         got = f"{counts.max(initial=0)} at most"
         fix = "--min-positives 1, more photos, or --labels with other columns"
-        raise ManifestError.expected(f"a label of {manifest.source} with {least} training photos", got, fix)
+        raise ManifestError.expected(f"a label of {manifest.source} with {counted(least, 'training photo')}", got, fix)
     left_out = {manifest.label_set.ids[k]: int(counts[k]) for k in np.flatnonzero(rare)}
     kept = _without(manifest, rare) if rare.any() else manifest
     unmeasured = {}
