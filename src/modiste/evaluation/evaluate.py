@@ -257,7 +257,7 @@ def decide_config(decision: Decision) -> DecideConfig:
 
 def _unseen(run: Run | BlendRun, decision: Decision, part: Manifest, *, cross_fitted: bool) -> np.ndarray:
     """Which photos, (n,) bool, were used neither for training nor for tuning or blending, or only out of fold."""
-    used = {"train"} if cross_fitted else {"train", decision.provenance.get("split")}
+    used: set[str | None] = {"train"} if cross_fitted else {"train", decision.provenance.get("split")}
     if isinstance(run, BlendRun) and run.choice.get("photos") != photos_key(part):
         used.add(run.choice.get("split"))
     own = run.manifest()

@@ -82,27 +82,53 @@ def plot_curves(scored: ScoredPhotos, shown: Sequence[int], words: Sequence[str]
     """
     aps = [scored.scores.labels[scored.label_set.ids[k]].ap for k in shown]
     titles = [f"{words[k]}\nAP {ap:.2f}" for k, ap in zip(shown, aps, strict=True)]
-    figure, axes, corners = small_multiples(titles, "recall", "precision")
-    for k, (x, y) in zip(shown, corners, strict=True):
+    plots = small_multiples(titles, "recall", "precision")
+    axes = plots.axes
+    for k, (x, y) in zip(shown, plots.corners, strict=True):
         label = scored.scores.labels[scored.label_set.ids[k]]
         precision, recall = precision_recall(scored.targets[:, k], scored.decided.probs[:, k])
         share = label.positives / label.known
-        draw_ticks(axes, (x, y), UNIT_TICKS, UNIT_TICKS)
+        plots.draw_ticks((x, y), UNIT_TICKS, UNIT_TICKS)
         axes.plot((x, x + 1), (y + share, y + share), color=ORANGE, linewidth=1, linestyle="--")
         axes.step(x + np.append(0, recall), y + np.append(precision[0], precision), color=BLUE, linewidth=1.3)
         axes.plot(x + label.recall, y + label.precision, "o", color=VERMILLION, markersize=4)
-    save_plot(figure, path)
+    save_plot(plots.figure, path)
 
 
-def small_multiples(titles: Sequence[str], x_name: str, y_name: str) -> tuple[Figure, Axes, list[tuple[float, float]]]:
+class SmallPlots(NamedTuple):
     """Many small plots in one Axes, since 60 Axes take half a minute; each is a square from its corner, side 1.
+
+    Attributes:
+        figure, axes: that hold all of them.
+        corners: lower left corner (x, y) of each plot.
+        size: of their titles, in points.
+    """
+
+    figure: Figure
+    axes: Axes
+    corners: list[tuple[float, float]]
+    size: float
+
+    def draw_ticks(
+        self, corner: tuple[float, float], x_ticks: Mapping[float, str], y_ticks: Mapping[float, str]
+    ) -> None:
+        """Ticks of the plot at a corner: places from 0 to 1, and what is written there."""
+        x, y = corner
+        style: dict[str, Any] = {"fontsize": 0.75 * self.size, "color": GREY}
+        self.axes.vlines([x + at for at in x_ticks], y - 0.03, y, color=GREY, linewidth=0.8)
+        self.axes.hlines([y + at for at in y_ticks], x - 0.03, x, color=GREY, linewidth=0.8)
+        for at, written in x_ticks.items():
+            self.axes.text(x + at, y - 0.05, written, ha="center", va="top", **style)
+        for at, written in y_ticks.items():
+            self.axes.text(x - 0.05, y + at, written, ha="right", va="center", **style)
+
+
+def small_multiples(titles: Sequence[str], x_name: str, y_name: str) -> SmallPlots:
+    """Empty small plots with titles and the names of their axes.
 
     Args:
         titles: of the plots; one that is too wide is written smaller.
         x_name, y_name: of the axes, written at the outer plots.
-
-    Returns:
-        The figure, its Axes, and the lower left corner (x, y) of each plot.
     """
     columns = 5 if len(titles) <= 20 else 8
     rows = -(-len(titles) // columns)
@@ -112,29 +138,18 @@ def small_multiples(titles: Sequence[str], x_name: str, y_name: str) -> tuple[Fi
     axes = figure.add_axes((0, 0, 1, 1), xlim=(-0.3, across - 0.3), ylim=(0.38 - down, 0.38))
     axes.set_axis_off()
     corners = [(place % columns * wide, -(place // columns) * high - 1) for place in range(len(titles))]
-    size, room = 10 if columns <= 5 else 7.5, 1.03 / across * figure.bbox.width
+    size, room = 10.0 if columns <= 5 else 7.5, figure.bbox.width / across
     for place, (title, (x, y)) in enumerate(zip(titles, corners, strict=True)):
         axes.plot((x, x, x + 1), (y + 1, y, y), color=GREY, linewidth=0.8)
-        text = axes.text(x, y + 1.04, title, fontsize=size)
-        text.set_fontsize(size * min(1, room / max(1, text.get_window_extent().width)))
+        text, fitting = axes.text(x, y + 1.04, title, fontsize=size), size
+        while text.get_window_extent().width > room:  # widths don't follow sizes exactly, as letters are hinted
+            fitting *= 0.95
+            text.set_fontsize(fitting)
         if place % columns == 0:
             axes.text(x - 0.28, y + 0.5, y_name, fontsize=0.8 * size, color=GREY, rotation=90, ha="left", va="center")
         if place + columns >= len(titles):
             axes.text(x + 0.5, y - 0.16, x_name, fontsize=0.8 * size, color=GREY, ha="center", va="top")
-    return figure, axes, corners
-
-
-def draw_ticks(
-    axes: Axes, corner: tuple[float, float], x_ticks: Mapping[float, str], y_ticks: Mapping[float, str]
-) -> None:
-    """Ticks of one of `small_multiples`: places from 0 to 1, and what is written there."""
-    x, y = corner
-    axes.vlines([x + at for at in x_ticks], y - 0.03, y, color=GREY, linewidth=0.8)
-    axes.hlines([y + at for at in y_ticks], x - 0.03, x, color=GREY, linewidth=0.8)
-    for at, words in x_ticks.items():
-        axes.text(x + at, y - 0.05, words, fontsize=6.5, color=GREY, ha="center", va="top")
-    for at, words in y_ticks.items():
-        axes.text(x - 0.05, y + at, words, fontsize=6.5, color=GREY, ha="right", va="center")
+    return SmallPlots(figure, axes, corners, size)
 
 
 def plot_labels(scores: Scores, shown: list[int], words: list[str], path: Path) -> None:
