@@ -82,12 +82,10 @@ def write_report(
 
     Args:
         folder: made if missing; files of an earlier report are replaced.
-        scores: of these targets and decisions, from `metrics.scores.score`.
-        targets, label_set: as in `metrics.scores.score`.
+        scores, targets, label_set: as `metrics.scores.score` gives and takes them.
         raw, decided: the network's own probabilities (n, labels), and what was made of them.
         photos: n files; one that can't be read shows as a grey box with its name.
-        decision: how probabilities became decisions.
-        verdict: of these scores and decisions, from `verdict.judge`.
+        decision, verdict: how probabilities became decisions; of these, from `verdict.judge`.
         facts, intervals: what a reader should know, in order; of the scores, by the names of `weighted.flat`.
         operating: points of rising precision; empty draws no curve.
         history, notes, tags: rows as `plot_history` takes them; sentences above everything; what makes heatmaps.
@@ -113,11 +111,7 @@ def write_report(
         decision=decision,
         intervals=intervals,
         operating=operating,
-        approval=next((point for point in operating if point.wanted == GOOD_PRECISION), None),
         verdict=verdict,
-        few=FEW,
-        fewest=FEWEST_PHOTOS,
-        good=GOOD_PRECISION,
         beta=_beta(decision),
         plots=plots.drawn,
         pairs=_pairs(scored),
@@ -263,7 +257,8 @@ def _number(value: float | None) -> str:
 
 def _page(**content: object) -> str:
     filters: dict[str, Callable[..., str]] = {"number": _number, "confusion_file": _confusion_file}
-    return render("report.html.j2", filters, most_labels=MOST_LABELS, most_chips=_MOST_CHIPS, **content)
+    limits = {"few": FEW, "fewest": FEWEST_PHOTOS, "good": GOOD_PRECISION}
+    return render("report.html.j2", filters, most_labels=MOST_LABELS, most_chips=_MOST_CHIPS, **limits, **content)
 
 
 def report_evaluation(run: Run | BlendRun, evaluation: Evaluation) -> Path:
