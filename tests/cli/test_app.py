@@ -338,6 +338,8 @@ def test_evaluate_prints_scores_on_stdout_and_words_on_stderr(modiste, run):
     code, out, err = modiste("evaluate", run)
     assert code == 0
     assert "macro F2" in out and "prevalence" in out
+    kept = json.loads((run / "metrics.json").read_text())["evaluations"][-1]
+    assert out.startswith(kept["verdict"] + "\n") and " labels " in kept["verdict"]
     assert "macro F2" not in err and "report: " not in out
     page = Path(err.split("report: ")[1].replace("\n", ""))
     assert page.is_file() and page.parent.parent == run

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from modiste.config import DataConfig, DecideConfig
 from modiste.data.manifest import Manifest
 from modiste.decisions.fit import cross_fit_decision, fit_decision, make_folds
+from modiste.decisions.thresholds import Thresholds
 from modiste.errors import UsageError
 from modiste.evaluation.evaluate import evaluate, score_predictions
 from modiste.evaluation.report import report_evaluation
@@ -196,3 +198,40 @@ def test_too_few_groups_are_refused_however_many_photos_there_are(repeated, tmp_
     manifest.with_column("group", groups).write(folder / "manifest.parquet")
     with pytest.raises(UsageError, match="at least 10 groups of photos to tune on, but got 8"):
         tune(folder, policy="fbeta:1")
+
+
+def test_the_verdict_counts_photos_that_the_model_has_not_learned_from(run):
+    opened = Run.read(run)
+    manifest = opened.manifest()
+    counts = {split: int((manifest.parts == split).sum()) for split in ("train", "val", "test")}
+    untuned = {split: evaluate(run, split) for split in (*counts, "all")}
+    judged = {split: one.verdict.judged for split, one in untuned.items()}
+    assert judged == {**counts, "train": 0, "all": counts["val"] + counts["test"]}
+    assert untuned["train"].verdict.sentence.startswith("All these photos were used for training")
+    seen = untuned["all"]
+    for k, (label, verdict) in enumerate(seen.verdict.labels.items()):
+        target = seen.part.targets[seen.unseen, k]
+        chosen = seen.decisions[seen.unseen, k] == 1
+        right, wrong = (chosen & (target == 1)).sum(), (chosen & (target == 0)).sum()
+        good = right >= 10 and right / (right + wrong) >= 0.9
+        assert verdict == ("too few photos" if (target == 1).sum() < 10 else "publish" if good else "review"), label
+    documents = json.loads((run / "metrics.json").read_text())["evaluations"]
+    assert [one["verdict"] for one in documents] == [one.verdict.sentence for one in untuned.values()]
+
+
+def test_the_verdict_leaves_out_photos_that_thresholds_were_tuned_on(run):
+    opened = Run.read(run)
+    whole = opened.manifest()
+    test = whole.parts.copy()
+    test[np.flatnonzero(test == "train")[:30]] = "test"  # 49 of them are too few to tune on
+    whole.with_column("split", test.tolist()).write(run / "manifest.parquet")
+    part = opened.manifest().part("test")
+    predictions = predict(opened, part)
+    tuned = tune_predictions(opened, "test", predictions, DecideConfig(policy="fbeta:2", calibration="platt"))
+    crossed = score_predictions(opened, "test", predictions, tuned.decision)
+    assert crossed.cross_fitted and crossed.verdict.judged == len(part)  # each decided by what the others tuned
+    edited = replace(tuned.decision, thresholds=Thresholds.fixed(0.3, len(opened.label_set)))
+    seen = score_predictions(opened, "test", predictions, edited)
+    assert not seen.cross_fitted and seen.verdict.judged == 0
+    some = predict(opened, part.select(np.arange(len(part)) < 30))
+    assert score_predictions(opened, "test", some, tuned.decision).verdict.judged == 0

@@ -80,8 +80,10 @@ _ROWS = (
 
 
 def print_scores(evaluation: Evaluation) -> None:
-    """A table of the scores with their intervals, beside their baselines, on stdout."""
+    """The verdict, then a table of the scores with their intervals beside their baselines, on stdout."""
     scores = evaluation.scores
+    for sentence in (evaluation.verdict.sentence, *evaluation.verdict.guesses):
+        print_words(sentence)
     how = ", cross-fitted" if evaluation.cross_fitted else ""
     words = f"{counted(scores.photos, 'photo')}, views: {evaluation.views}, {evaluation.decision.policy}{how}"
     table = Table(title=f"{escape(evaluation.name)}: {words}")

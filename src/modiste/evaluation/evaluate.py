@@ -15,6 +15,7 @@ from modiste.data.manifest import Manifest
 from modiste.decisions.decision import Decision
 from modiste.decisions.fit import cross_fit_decision, make_folds
 from modiste.errors import RunError, UsageError
+from modiste.evaluation.verdict import Verdict, judge
 from modiste.files import StrPath
 from modiste.inference.predictor import Views
 from modiste.metrics.bootstrap import Interval, comparisons, intervals, replicate
@@ -42,6 +43,7 @@ class Evaluation:
         scores: measured on the n photos.
         intervals: score's name -> 95 % interval, by the names of `weighted.flat_scores`.
         origin: which photos, weights and decision were scored.
+        unseen: (n,) bool, photos that neither training nor tuning has seen, or only out of fold.
         notes: sentences that a reader of the scores has to know.
     """
 
@@ -53,7 +55,13 @@ class Evaluation:
     scores: Scores
     intervals: dict[str, Interval]
     origin: Origin
+    unseen: np.ndarray
     notes: tuple[str, ...] = ()
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        """Which labels are good enough to publish unreviewed, judged on the unseen photos."""
+        return judge(self.scores, self.part.targets, self.decisions, self.part.label_set, self.unseen)
 
     @cached_property
     def part(self) -> Manifest:
@@ -181,6 +189,7 @@ def score_predictions(
         scores,
         intervals(draws, flat_scores(scores)),
         origin,
+        _unseen(run, decision, part, cross_fitted=folds is not None),
         () if folds is not None else _notes(run, decision, part),
     )
 
@@ -246,6 +255,17 @@ def decide_config(decision: Decision) -> DecideConfig:
     return DecideConfig(policy=str(decision.policy), **known)
 
 
+def _unseen(run: Run | BlendRun, decision: Decision, part: Manifest, *, cross_fitted: bool) -> np.ndarray:
+    """Which photos, (n,) bool, were used neither for training nor for tuning or blending, or only out of fold."""
+    used: set[str | None] = {"train"} if cross_fitted else {"train", decision.provenance.get("split")}
+    if isinstance(run, BlendRun) and run.choice.get("photos") != photos_key(part):
+        used.add(run.choice.get("split"))
+    own = run.manifest()
+    known = [split for split in used if split is not None and (own.parts == split).any()]
+    seen = {photo for split in known for photo in own.part(split).photos()}
+    return np.array([photo not in seen for photo in part.photos()], dtype=bool)
+
+
 def _notes(run: Run | BlendRun, decision: Decision, part: Manifest) -> tuple[str, ...]:
     """Whether some of the photos were used for tuning, which makes their scores too high."""
     split = decision.provenance.get("split")
@@ -258,8 +278,12 @@ def _notes(run: Run | BlendRun, decision: Decision, part: Manifest) -> tuple[str
 
 def to_document(evaluation: Evaluation) -> dict[str, Any]:
     """Plain data for `metrics.json` and `--json`."""
+    verdict = evaluation.verdict
     return {
         "name": evaluation.name,
+        "verdict": verdict.sentence,
+        "verdicts": dict(verdict.labels),
+        "below_guessing": {one.name: one.guess for one in verdict.below},
         "split": evaluation.split,
         "views": evaluation.views,
         "policy": str(evaluation.decision.policy),

@@ -25,11 +25,12 @@ from modiste.decisions.fit_thresholds import FEW
 from modiste.errors import UsageError
 from modiste.evaluation.report_photos import photo_cards
 from modiste.evaluation.report_plots import ThresholdCurve, plot_operating, plot_reliability, plot_thresholds
+from modiste.evaluation.verdict import GOOD_PRECISION, Verdict
 from modiste.files import write_text
 from modiste.inference.predictor import BasePredictor
 from modiste.labels import LabelSet
 from modiste.metrics.bootstrap import Interval
-from modiste.metrics.operating_points import OperatingPoint, operating_curve
+from modiste.metrics.operating_points import FEWEST_PHOTOS, OperatingPoint, operating_curve
 from modiste.metrics.scores import Scores
 from modiste.metrics.sweep import sweep
 from modiste.pages.html import data_uri, render
@@ -69,6 +70,7 @@ def write_report(
     label_set: LabelSet,
     photos: Sequence[Path],
     decision: Decision,
+    verdict: Verdict,
     facts: Mapping[str, str],
     intervals: Mapping[str, Interval],
     operating: Sequence[OperatingPoint] = (),
@@ -80,11 +82,10 @@ def write_report(
 
     Args:
         folder: made if missing; files of an earlier report are replaced.
-        scores: of these targets and decisions, from `metrics.scores.score`.
-        targets, label_set: as in `metrics.scores.score`.
+        scores, targets, label_set: as `metrics.scores.score` gives and takes them.
         raw, decided: the network's own probabilities (n, labels), and what was made of them.
         photos: n files; one that can't be read shows as a grey box with its name.
-        decision: how probabilities became decisions.
+        decision, verdict: how probabilities became decisions; of these, from `verdict.judge`.
         facts, intervals: what a reader should know, in order; of the scores, by the names of `weighted.flat`.
         operating: points of rising precision; empty draws no curve.
         history, notes, tags: rows as `plot_history` takes them; sentences above everything; what makes heatmaps.
@@ -110,11 +111,11 @@ def write_report(
         decision=decision,
         intervals=intervals,
         operating=operating,
-        few=FEW,
+        verdict=verdict,
         beta=_beta(decision),
         plots=plots.drawn,
         pairs=_pairs(scored),
-        cards=photo_cards(scored, photos, tags),
+        cards=photo_cards(scored, photos, tags, folder),
     )
     write_text(folder / "report.html", page)
     return folder / "report.html"
@@ -256,7 +257,8 @@ def _number(value: float | None) -> str:
 
 def _page(**content: object) -> str:
     filters: dict[str, Callable[..., str]] = {"number": _number, "confusion_file": _confusion_file}
-    return render("report.html.j2", filters, most_labels=MOST_LABELS, most_chips=_MOST_CHIPS, **content)
+    limits = {"few": FEW, "fewest": FEWEST_PHOTOS, "good": GOOD_PRECISION}
+    return render("report.html.j2", filters, most_labels=MOST_LABELS, most_chips=_MOST_CHIPS, **limits, **content)
 
 
 def report_evaluation(run: Run | BlendRun, evaluation: Evaluation) -> Path:
@@ -282,6 +284,7 @@ def report_evaluation(run: Run | BlendRun, evaluation: Evaluation) -> Path:
         label_set=run.label_set,
         photos=part.photos(),
         decision=decision,
+        verdict=evaluation.verdict,
         facts=facts,
         intervals=evaluation.intervals,
         operating=_operating(evaluation),
@@ -310,11 +313,11 @@ def _origin(evaluation: Evaluation) -> str:
 
 
 def _operating(evaluation: Evaluation) -> list[OperatingPoint]:
-    """What each precision costs in reviews; empty where the photos are too few to deal into folds."""
-    targets = evaluation.part.targets
+    """What each precision costs in reviews, on the unseen photos; empty where they are too few to deal into folds."""
+    part, unseen = evaluation.part.select(evaluation.unseen), evaluation.unseen
     try:
-        groups, count = group_numbers(evaluation.part), DecideConfig().folds
-        folds = make_folds(targets, groups, count) if evaluation.folds is None else evaluation.folds
+        groups, count = group_numbers(part), DecideConfig().folds
+        folds = make_folds(part.targets, groups, count) if evaluation.folds is None else evaluation.folds[unseen]
+        return operating_curve(part.targets, evaluation.probs[unseen], evaluation.decisions[unseen], folds=folds)
     except UsageError:
         return []
-    return operating_curve(targets, evaluation.probs, evaluation.decisions, folds=folds)

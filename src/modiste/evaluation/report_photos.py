@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from PIL import Image
@@ -25,7 +27,7 @@ _SHOWN = ("right", "wrong", "missed", "unknown")  # kinds of labels, the first h
 
 
 def photo_cards(
-    scored: ScoredPhotos, photos: Sequence[Path], tags: BasePredictor | None
+    scored: ScoredPhotos, photos: Sequence[Path], tags: BasePredictor | None, folder: Path
 ) -> dict[str, list[dict[str, Any]]]:
     """What the page shows of the worst and the best photos, by log loss.
 
@@ -33,6 +35,7 @@ def photo_cards(
         scored: n photos with their targets and decisions.
         photos: n files.
         tags: the model, to ask for heatmaps; None shows none.
+        folder: where the page will lie, which links to the photos.
     """
     losses = np.array([mean_log_loss(*pair) for pair in zip(scored.targets, scored.decided.probs, strict=True)])
     order = np.argsort(-losses, kind="stable")[: np.isfinite(losses).sum()]  # nan, nothing known, sorts last
@@ -45,9 +48,27 @@ def photo_cards(
     def card(i: int) -> dict[str, Any]:
         shown = _card(photos[i], float(losses[i]), i, scored)
         labels = [id_ for kind in _SHOWN for id_, _, _ in shown["chips"][kind]][:_HEATMAPS]
+        shown["link"] = photo_link(photos[i], folder)
         return {**shown, "heatmaps": _heatmaps(photos[i], predictions[i], labels, mode) if tags else []}
 
     return {way: [card(int(i)) for i in chosen] for way, chosen in rows.items()}
+
+
+def photo_link(photo: Path, folder: Path) -> str | None:
+    """The address of a photo on a page in `folder` that is opened from disk; None where there is no such file.
+
+    Relative where both lie below one folder other than the root, so that they may be moved together; else absolute.
+    """
+    if not photo.is_file():
+        return None
+    at, base = (os.path.normpath(path.absolute()) for path in (photo, folder))
+    try:
+        together = Path(os.path.commonpath([at, base]))
+    except ValueError:  # on two drives of Windows
+        return Path(at).as_uri()
+    if together == Path(together.anchor):
+        return Path(at).as_uri()
+    return quote(os.fsencode(Path(os.path.relpath(at, base)).as_posix()))
 
 
 def _card(photo: Path, loss: float, i: int, scored: ScoredPhotos) -> dict[str, Any]:
@@ -64,7 +85,8 @@ def _card(photo: Path, loss: float, i: int, scored: ScoredPhotos) -> dict[str, A
         kind: [(labels[k].id, labels[k].name(), float(prob[k])) for k in order if found[k]]
         for kind, found in kinds.items()
     }
-    return {"name": Path(photo).name, "loss": loss, "thumbnail": thumbnail(photo, _THUMBNAIL), "chips": chips}
+    named = {"name": Path(photo).name, "true": [label.name() for label, has in zip(labels, true, strict=True) if has]}
+    return {**named, "loss": loss, "thumbnail": thumbnail(photo, _THUMBNAIL), "chips": chips}
 
 
 def _heatmaps(photo: Path, seen: Prediction, labels: Sequence[str], mode: images.Mode) -> list[tuple[str, str]]:

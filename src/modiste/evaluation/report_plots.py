@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
@@ -15,7 +14,7 @@ from modiste.metrics.bootstrap import Interval
 from modiste.metrics.calibration_error import CalibrationError, calibration_error
 from modiste.metrics.operating_points import OperatingPoint
 from modiste.metrics.sweep import Sweep
-from modiste.pages.plots import BLUE, GREY, ORANGE, VERMILLION, save_plot, small_multiples
+from modiste.pages.plots import BLUE, GREY, ORANGE, UNIT_TICKS, VERMILLION, SmallPlots, save_plot, small_multiples
 
 _LOGITS = 5.0  # the axis of thresholds runs from the probability 0.007 to 0.993
 _TICKS = (0.01, 0.1, 0.5, 0.9, 0.99)
@@ -33,7 +32,7 @@ class ThresholdCurve(NamedTuple):
 def plot_reliability(targets: np.ndarray, raw: np.ndarray, probs: np.ndarray, names: Sequence[str], path: Path) -> None:
     """How often each label holds where it is predicted with a probability of p, one small plot a label.
 
-    Each plot runs from 0 to the number at its corner. Orange: the network's own probabilities; blue, with 95 %
+    Each plot has its own scale. Orange: the network's own probabilities; blue, with 95 %
     intervals: those that are decided on.
 
     Args:
@@ -41,22 +40,25 @@ def plot_reliability(targets: np.ndarray, raw: np.ndarray, probs: np.ndarray, na
         names: what each label is called.
         path: where to write, atomically.
     """
-    figure, axes, corners = small_multiples(names)
-    for k, corner in enumerate(corners):
+    plots = small_multiples(names, "predicted probability", "share that has it")
+    for k, corner in enumerate(plots.corners):
         before, after = (calibration_error(targets[:, k], part[:, k], bins=10) for part in (raw, probs))
-        _reliability(axes, corner, before, after)
-    save_plot(figure, path)
+        _reliability(plots, corner, before, after)
+    save_plot(plots.figure, path)
 
 
-def _reliability(axes: Axes, corner: tuple[float, float], before: CalibrationError, after: CalibrationError) -> None:
-    x, y = corner
+def _reliability(
+    plots: SmallPlots, corner: tuple[float, float], before: CalibrationError, after: CalibrationError
+) -> None:
+    axes, (x, y) = plots.axes, corner
     most = max([0.02, *before.prob, *before.share, *after.prob, *after.high])
     side = min(1.0, most)
+    ticks = {0.0: "0", 0.5: f"{side / 2:.2g}", 1.0: f"{side:.2g}"}
+    plots.draw_ticks(corner, ticks, ticks)
     axes.plot((x, x + 1), (y, y + 1), color=GREY, linewidth=0.8, linestyle=":")
     axes.plot(x + before.prob / side, y + before.share / side, "o-", color=ORANGE, linewidth=1, markersize=2.5)
     axes.vlines(x + after.prob / side, y + after.low / side, y + after.high / side, color=BLUE, linewidth=0.8)
     axes.plot(x + after.prob / side, y + after.share / side, "s-", color=BLUE, linewidth=1.2, markersize=2.5)
-    axes.text(x + 1, y - 0.03, f"{side:.2f}", fontsize=6.5, color=GREY, ha="right", va="top")
 
 
 def plot_thresholds(curves: Sequence[ThresholdCurve], beta: float, path: Path) -> None:
@@ -65,19 +67,20 @@ def plot_thresholds(curves: Sequence[ThresholdCurve], beta: float, path: Path) -
     From left to right thresholds from 0.007 to 0.993 as logits, ticks at 0.01, 0.1, 0.5, 0.9 and 0.99. The bar
     at the threshold is the 95 % interval of the score.
     """
-    figure, axes, corners = small_multiples([curve.name for curve in curves])
-    for curve, (x, y) in zip(curves, corners, strict=True):
+    plots = small_multiples([curve.name for curve in curves], "threshold", f"F{beta:g}")
+    ticks = dict(zip(_place(np.array(_TICKS)).tolist(), map(str, _TICKS), strict=True))
+    axes = plots.axes
+    for curve, (x, y) in zip(curves, plots.corners, strict=True):
         counts = curve.counts
         axes.step(x + _place(counts.probs), y + counts.fbeta(beta), color=BLUE, linewidth=1.2, where="post")
-        ticks = x + _place(np.array(_TICKS))
-        axes.vlines(ticks, y - 0.03, y, color=GREY, linewidth=0.8)
+        plots.draw_ticks((x, y), ticks, UNIT_TICKS)
         at = x + float(_place(np.array([curve.threshold]))[0])
         axes.vlines(at, y, y + 1, color=VERMILLION, linewidth=0.8, linestyle="--")
         axes.vlines(at, y + curve.interval.low, y + curve.interval.high, color=VERMILLION, linewidth=2.5)
         predicted = int((counts.probs > curve.threshold).sum())
         reached = float(counts.fbeta(beta)[predicted - 1]) if predicted else 0.0
         axes.plot(at, y + reached, "o", color=VERMILLION, markersize=4)
-    save_plot(figure, path)
+    save_plot(plots.figure, path)
 
 
 def _place(probs: np.ndarray) -> np.ndarray:

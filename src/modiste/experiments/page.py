@@ -100,17 +100,12 @@ _SIDES = ((1, 0), (-1, 0), (0.8, 0.8), (-0.8, 0.8), (0.8, -0.8), (-0.8, -0.8), (
 _AWAY = (11, 15, 20, 26)  # from the centre of a point to that of its number, in points
 
 
-_LONGEST = 24  # letters of a name, as many as `printable` leaves
-
-
 History = Sequence[tuple[float, float | None]]  # of one run: epoch, validation mAP; None or nan leaves a gap
 
 
 def numbered(names: Sequence[str]) -> list[str]:
     """Names with their place, as plots can draw them; a long one loses its middle, one without a font all."""
-    half = (_LONGEST - 1) // 2
-    short = drawable([one if len(one) <= _LONGEST else f"{one[:half]}…{one[-half:]}" for one in names])
-    return [one if one == f"no. {k}" else f"{k}. {one}" for k, one in enumerate(short, 1)]
+    return [one if one == f"no. {k}" else f"{k}. {one}" for k, one in enumerate(drawable(names), 1)]
 
 
 def plot_scores(found: Ranking, path: Path) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +25,8 @@ BLUE, ORANGE, VERMILLION, GREY = "#0072B2", "#E69F00", "#D55E00", "#767676"
 DPI = 144  # sharp on dense screens at 96 CSS pixels an inch
 _HEAT = "Blues"  # one hue from light to dark, reads in grey too
 MOST_LABELS = 60  # in one plot; more can't be read
-_LONGEST = 24  # characters of a label in a plot
+_LONGEST = 24  # Latin letters that a label has room for in a plot; a Chinese one takes the room of two
+UNIT_TICKS = {0.0: "0", 0.5: "0.5", 1.0: "1"}  # of small plots
 
 
 class ScoredPhotos(NamedTuple):
@@ -78,35 +80,76 @@ def plot_curves(scored: ScoredPhotos, shown: Sequence[int], words: Sequence[str]
 
     The dashed line is the label's prevalence, the dot what the thresholds chose.
     """
-    titles = [f"{words[k]}  {scored.scores.labels[scored.label_set.ids[k]].ap:.2f}" for k in shown]
-    figure, axes, corners = small_multiples(titles)
-    for k, (x, y) in zip(shown, corners, strict=True):
+    aps = [scored.scores.labels[scored.label_set.ids[k]].ap for k in shown]
+    titles = [f"{words[k]}\nAP {ap:.2f}" for k, ap in zip(shown, aps, strict=True)]
+    plots = small_multiples(titles, "recall", "precision")
+    axes = plots.axes
+    for k, (x, y) in zip(shown, plots.corners, strict=True):
         label = scored.scores.labels[scored.label_set.ids[k]]
         precision, recall = precision_recall(scored.targets[:, k], scored.decided.probs[:, k])
         share = label.positives / label.known
+        plots.draw_ticks((x, y), UNIT_TICKS, UNIT_TICKS)
         axes.plot((x, x + 1), (y + share, y + share), color=ORANGE, linewidth=1, linestyle="--")
         axes.step(x + np.append(0, recall), y + np.append(precision[0], precision), color=BLUE, linewidth=1.3)
         axes.plot(x + label.recall, y + label.precision, "o", color=VERMILLION, markersize=4)
-    save_plot(figure, path)
+    save_plot(plots.figure, path)
 
 
-def small_multiples(titles: Sequence[str]) -> tuple[Figure, Axes, list[tuple[float, float]]]:
+class SmallPlots(NamedTuple):
     """Many small plots in one Axes, since 60 Axes take half a minute; each is a square from its corner, side 1.
 
-    Returns:
-        The figure, its Axes, and the lower left corner (x, y) of each plot.
+    Attributes:
+        figure, axes: that hold all of them.
+        corners: lower left corner (x, y) of each plot.
+        size: of their titles, in points.
+    """
+
+    figure: Figure
+    axes: Axes
+    corners: list[tuple[float, float]]
+    size: float
+
+    def draw_ticks(
+        self, corner: tuple[float, float], x_ticks: Mapping[float, str], y_ticks: Mapping[float, str]
+    ) -> None:
+        """Ticks of the plot at a corner: places from 0 to 1, and what is written there."""
+        x, y = corner
+        style: dict[str, Any] = {"fontsize": 0.75 * self.size, "color": GREY}
+        self.axes.vlines([x + at for at in x_ticks], y - 0.03, y, color=GREY, linewidth=0.8)
+        self.axes.hlines([y + at for at in y_ticks], x - 0.03, x, color=GREY, linewidth=0.8)
+        for at, written in x_ticks.items():
+            self.axes.text(x + at, y - 0.05, written, ha="center", va="top", **style)
+        for at, written in y_ticks.items():
+            self.axes.text(x - 0.05, y + at, written, ha="right", va="center", **style)
+
+
+def small_multiples(titles: Sequence[str], x_name: str, y_name: str) -> SmallPlots:
+    """Empty small plots with titles and the names of their axes.
+
+    Args:
+        titles: of the plots; one that is too wide is written smaller.
+        x_name, y_name: of the axes, written at the outer plots.
     """
     columns = 5 if len(titles) <= 20 else 8
     rows = -(-len(titles) // columns)
-    wide, high = 1.18, 1.36  # of one plot with its margin
-    figure = Figure((11, 11 * rows * high / (columns * wide)))
-    axes = figure.add_axes((0, 0, 1, 1), xlim=(-0.1, columns * wide - 0.1), ylim=(0.2 - rows * high, 0.2))
+    wide, high = 1.24, 1.52  # of one plot with its margin
+    across, down = (columns - 1) * wide + 1.34, (rows - 1) * high + 1.72
+    figure = Figure((11, 11 * down / across))
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(-0.3, across - 0.3), ylim=(0.38 - down, 0.38))
     axes.set_axis_off()
     corners = [(place % columns * wide, -(place // columns) * high - 1) for place in range(len(titles))]
-    for title, (x, y) in zip(titles, corners, strict=True):
+    size, room = 10.0 if columns <= 5 else 7.5, figure.bbox.width / across
+    for place, (title, (x, y)) in enumerate(zip(titles, corners, strict=True)):
         axes.plot((x, x, x + 1), (y + 1, y, y), color=GREY, linewidth=0.8)
-        axes.text(x, y + 1.04, title, fontsize=10 if columns <= 5 else 7.5)
-    return figure, axes, corners
+        text, fitting = axes.text(x, y + 1.04, title, fontsize=size), size
+        while text.get_window_extent().width > room:  # widths don't follow sizes exactly, as letters are hinted
+            fitting *= 0.95
+            text.set_fontsize(fitting)
+        if place % columns == 0:
+            axes.text(x - 0.28, y + 0.5, y_name, fontsize=0.8 * size, color=GREY, rotation=90, ha="left", va="center")
+        if place + columns >= len(titles):
+            axes.text(x + 0.5, y - 0.16, x_name, fontsize=0.8 * size, color=GREY, ha="center", va="top")
+    return SmallPlots(figure, axes, corners, size)
 
 
 def plot_labels(scores: Scores, shown: list[int], words: list[str], path: Path) -> None:
@@ -119,7 +162,7 @@ def plot_labels(scores: Scores, shown: list[int], words: list[str], path: Path) 
     share = [every[k].positives / every[k].known for k in order]
     axes.plot(share, range(len(order)), "|", color=ORANGE, markersize=11, markeredgewidth=2.5, label="prevalence")
     axes.set_yticks(range(len(order)), [words[k] for k in order], fontsize=8)
-    axes.set(xlim=(0, 1), ylim=(-0.6, len(order) - 0.4))
+    axes.set(xlim=(0, 1), ylim=(-0.6, len(order) - 0.4), xlabel="average precision, and prevalence")
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside upper right", ncols=2, frameon=False, fontsize=8)
     save_plot(figure, path)
@@ -154,11 +197,23 @@ _CJK = ("Noto Sans CJK SC", "Noto Sans SC", "WenQuanYi Micro Hei", "PingFang SC"
 
 
 def drawable(words: Sequence[str]) -> list[str]:
-    """Words as the plots' fonts can draw them; one with a glyph that they lack becomes its number in the table."""
+    """Words as the plots' fonts can draw them; one with a glyph that they lack becomes its number in the table.
+
+    A long one loses its middle, since labels often begin alike.
+    """
     glyphs = {glyph for font in _fonts() for glyph in get_font(findfont(FontProperties(family=font))).get_charmap()}
-    short = [word if len(word) <= _LONGEST else word[: _LONGEST - 1] + "…" for word in words]
+    short = [_shortened(word) for word in words]
     drawable = [glyphs >= set(map(ord, word)) for word in short]  # with "$" escaped, as it begins a formula
     return [short[k].replace("$", r"\$") if drawable[k] else f"no. {k + 1}" for k in range(len(words))]
+
+
+def _shortened(word: str) -> str:
+    widths = np.cumsum([2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in word])
+    if not len(word) or widths[-1] <= _LONGEST:
+        return word
+    half = (_LONGEST - 1) // 2
+    start, end = int((widths <= half).sum()), int((widths[-1] - widths > half).sum()) + 1
+    return f"{word[:start]}…{word[end:]}"
 
 
 @cache
