@@ -123,9 +123,10 @@ class _Reader:
 
     def add(self, column: str, *, named: bool) -> None:
         """Look at one column; `named`: in the options or the label set."""
-        low = column.lower()
-        by_name = low in _WORDS
-        cells, gone = self._without_missing(self._table.frame[column])
+        cells, by_name = self._table.frame[column], column.lower() in _WORDS
+        if not (named or by_name) and (cells.dtype == pl.List or _few_words(cells) is None):
+            return  # text, numbers or lists that nothing calls labels
+        cells, gone = self._without_missing(cells)
         if cells.dtype == pl.String and (named or by_name):
             cells = self._unspelt(column, cells)
         kind = self._kind(column, cells, named=named, by_name=by_name)
@@ -144,7 +145,7 @@ class _Reader:
 
     def columns(self) -> list[LabelColumn]:
         """The label columns."""
-        flags = {name: cells.str.to_lowercase() for name, (kind, cells) in self._found.items() if kind == "one-hot"}
+        flags = {name: cells for name, (kind, cells) in self._found.items() if kind == "one-hot"}
         codes = self._codes(flags)
         found = []
         for name, (kind, cells) in self._found.items():
@@ -182,9 +183,12 @@ class _Reader:
         return cells, missing
 
     def _missing_in(self, words: pl.Series) -> dict[str, int]:
-        lower = words.str.to_lowercase()
-        found = words.filter(lower.is_in(list(MISSING - self._kept))).value_counts(sort=True)
-        return dict(found.iter_rows())
+        """Words that mean that nothing is known, and how often they occur, the most frequent first."""
+        there = words.unique()
+        found = there.filter(there.str.to_lowercase().is_in(list(MISSING - self._kept)))
+        if not len(found):
+            return {}
+        return dict(words.filter(words.is_in(found.to_list())).value_counts(sort=True).iter_rows())
 
     def _unspelt(self, column: str, cells: pl.Series) -> pl.Series:
         """The cells as lists, where they spell lists."""
@@ -235,11 +239,12 @@ class _Reader:
         likely = _FLAG_WORDS if by_name else frozenset(FLAGS)  # "x" in a column of categories is one
         if words is not None and words <= likely and self._are_flags(words, named=named):
             return "one-hot"
-        if named and not by_name and _numeric(cells) and not self._mostly_flags(cells):
+        mostly = (words is None or bool(words & _FLAG_WORDS)) and self._mostly_flags(cells)
+        if named and not by_name and not mostly and _numeric(cells):
             if not cells.filter(cells != "").str.contains(r"^-?\d+(\.0+)?$").all():
                 self._refuse_others(column, cells)  # shares, which are no labels
             return wordy  # codes
-        if self._mostly_flags(cells):
+        if mostly:
             filled, flags = _count(cells), _count(cells.filter(cells.str.to_lowercase().is_in(list(_FLAG_WORDS))))
             few = filled - flags <= (filled // 10 if by_name else max(1, filled // 10))
             if few or (named and not by_name):
@@ -283,7 +288,8 @@ class _Reader:
 
     def _codes(self, flags: Mapping[str, pl.Series]) -> dict[str, pl.Series]:
         """1, 0 and UNKNOWN for the words of one-hot columns."""
-        seen = {name: set(cells.unique().to_list()) for name, cells in flags.items()}
+        spelt = {name: cells.unique().to_list() for name, cells in flags.items()}
+        seen = {name: {word.lower() for word in words} for name, words in spelt.items()}
         signed = [name for name, words in seen.items() if words & MINUS_ONE]
         zero = any(seen[name] & ZERO for name in signed) or (signed and any(words & ZERO for words in seen.values()))
         codes, marked = {}, []
@@ -294,7 +300,7 @@ class _Reader:
             if seen[name] & MARKS and seen[name] <= MARKS | {""}:
                 meaning[""] = 0
                 marked.append(name)
-            codes[name] = cells.replace_strict(meaning, return_dtype=pl.Int8)
+            codes[name] = cells.replace_strict({w: meaning[w.lower()] for w in spelt[name]}, return_dtype=pl.Int8)
         self._tell_flags(seen, signed, marked, zero=bool(zero))
         return codes
 

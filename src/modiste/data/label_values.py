@@ -265,11 +265,13 @@ class _Mapping:
             hit = np.isin(positions, where)
             if not hit.any():
                 continue  # a column speaks for the groups that its values belong to
-            speaks = rows[hit | (positions < 0)] if exclusive or column.kind == "category" else filled
-            block = np.ix_(np.unique(speaks), where[open_labels[where]])
-            targets[block] = np.maximum(targets[block], 0)
-        inside = positions >= 0
-        targets[rows[inside], positions[inside]] = 1
+            speaks = np.zeros((len(targets), 1), bool)
+            speaks[rows[hit | (positions < 0)] if exclusive or column.kind == "category" else filled] = True
+            inside = slice(where[0], where[-1] + 1)  # a group's labels stand side by side
+            known = speaks if open_labels[inside].all() else speaks & open_labels[inside]
+            np.maximum(targets[:, inside], 0, out=targets[:, inside], where=known)
+        held = positions >= 0
+        targets[rows[held], positions[held]] = 1
 
     def _positions(self, column: str, cells: pl.DataFrame) -> np.ndarray:
         """(cells,) int positions of the words, -1 of those left out; sets of several columns say "column=word"."""

@@ -101,7 +101,8 @@ def _flags(
 
 def _check_exclusive(table: Table, label_set: LabelSet, targets: np.ndarray, lines: np.ndarray) -> None:
     for name, where in label_set.exclusive.items():
-        several = (targets[:, where] == 1).sum(axis=1) > 1
+        inside = targets[:, where[0] : where[-1] + 1]  # a group's labels stand side by side
+        several = np.count_nonzero(inside == 1, axis=1) > 1
         if several.any():
             k = int(np.argmax(several))
             got = ", ".join(f"'{label_set.ids[p]}'" for p in where[targets[k, where] == 1])
