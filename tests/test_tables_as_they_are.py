@@ -1,4 +1,4 @@
-"""Tables as shops and data sets have them go through check, train and tag with the right labels, and the guess is told."""
+"""Tables as shops and data sets have them go through check, train and tag, and what was guessed is told."""
 
 import csv
 import io
@@ -66,6 +66,8 @@ TAGGED = [set(tags) for tags in TAGS]
 FLAGGED = [{name for name in ("red", "dress") if name in tags} for tags in TAGS]
 KIND = [{kind} for kind in KINDS]
 MISSING = ["NaN", "None", "NULL", "N/A", "NA", "-"]
+CHINESE = {"dress": "连衣裙", "coat": "外套", "shirt": "衬衫"}
+PLAIN = rows(["image", "class"], [[kind] for kind in KINDS])
 SPELT = ["Red", "red", "red ", "RED"]
 
 # name -> content, its suffix, options, labels of each photo, what is told
@@ -76,7 +78,8 @@ CASES = {
     "tuples": (lists(lambda tags: repr(tuple(tags))), ".csv", [], TAGGED, "holds lists such as"),
     "words for unknown": (
         rows(
-            ["image", "colour"], [[MISSING[k // 2 % 6] if k % 2 else ["red", "blue"][k // 2 % 2]] for k in range(COUNT)]
+            ["image", "colour"],
+            [[word] for pair in zip(["red", "blue"] * 6, MISSING * 2, strict=True) for word in pair],
         ),
         ".csv",
         ["--labels", "colour"],
@@ -110,8 +113,7 @@ CASES = {
         "taken for a list",
     ),
     "lines of commas": (
-        rows(["image", "class"], [[kind] for kind in KINDS]).replace("photos/4.jpg", ",,\n\nphotos/4.jpg", 1)
-        + ",,,\n,,\n",
+        PLAIN.replace("photos/4.jpg", ",,\n\nphotos/4.jpg", 1) + ",,,\n,,\n",
         ".csv",
         [],
         KIND,
@@ -125,19 +127,17 @@ CASES = {
         "labels (any of 4)",
     ),
     "Excel's text": (
-        rows(["image", "class"], [[kind] for kind in KINDS]).replace(",", "\t").encode("utf-16"),
+        PLAIN.replace(",", "\t").encode("utf-16"),
         ".txt",
         [],
         KIND,
         "class (one of 3)",
     ),
     "GBK": (
-        rows(
-            ["image", "class"], [[{"dress": "连衣裙", "coat": "外套", "shirt": "衬衫"}[kind]] for kind in KINDS]
-        ).encode("gbk"),
+        rows(["image", "class"], [[CHINESE[kind]] for kind in KINDS]).encode("gbk"),
         ".csv",
         [],
-        [{{"dress": "连衣裙", "coat": "外套", "shirt": "衬衫"}[kind]} for kind in KINDS],
+        [{CHINESE[kind]} for kind in KINDS],
         "isn't UTF-8: read as gb18030",
     ),
     "an inch mark": (

@@ -179,7 +179,8 @@ def _name_broken(photos: Manifest, findings: Findings) -> None:
     """Name what is missing or can't be read, and end with exit code 1 if there is any."""
     if not findings.there and not findings.unreadable:
         got = f"none of {findings.photos:,}"
-        error = PhotoError.expected(f"photos of {photos.source} on disk", got, "--root with their folder")
+        fix = "modiste fetch again with --retry-failed" if findings.reasons else "--root with their folder"
+        error = PhotoError.expected(f"photos of {photos.source} on disk", got, fix)
         typer.echo(f"modiste: {error} Only the labels were checked.", err=True)
         raise typer.Exit(1)
     paths, ids, fix = photos.frame["path"], photos.frame["id"], "--root with their folder, or --fix"

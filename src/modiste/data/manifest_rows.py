@@ -82,6 +82,9 @@ def read_rows(
         )
     if strict:
         gone = unfetched(frame)
+        if gone.all():
+            fix = "modiste fetch again with --retry-failed"
+            raise ManifestError.expected(f"photos of {table.path} to be fetched", "none of them", fix)
         if gone.any():
             joined_notes = [*joined_notes, f"{counted(int(gone.sum()), 'photo')} left out, as fetch couldn't get it."]
             frame, targets, lines = frame.filter(~gone), targets[~gone.to_numpy()], lines[~gone.to_numpy()]

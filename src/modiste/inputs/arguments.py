@@ -19,7 +19,8 @@ from modiste.data.images import PHOTO_SUFFIXES
 from modiste.errors import PhotoError, RunError, UsageError
 from modiste.files import replacing
 
-TABLES = frozenset({".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".txt"})
+TABLES = frozenset({".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".json", ".txt"})
+TABLES |= {".xlsx", ".xlsm", ".xlsb", ".xls", ".ods"}  # spreadsheets
 
 T = TypeVar("T")
 
