@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -72,8 +73,8 @@ def test_a_second_run_does_what_is_missing(exported, drawn, tmp_path):
 def test_a_part_appears_whole_or_not_at_all(exported, drawn, tmp_path, monkeypatch):
     folder, photos, write, written = tmp_path / "tags", drawn.parent / "photos", pl.DataFrame.write_parquet, []
 
-    def dying(frame, file):
-        write(frame, file)
+    def dying(frame, file, **settings):
+        write(frame, file, **settings)
         written.append(file)
         if len(written) == 3:
             Path(file).write_bytes(Path(file).read_bytes()[:100])
@@ -89,16 +90,12 @@ def test_a_part_appears_whole_or_not_at_all(exported, drawn, tmp_path, monkeypat
     assert tags(folder)["photo"].to_list() == [str(path) for path in sorted(photos.iterdir())]
 
 
-def test_photos_that_appear_later_move_nothing(exported, drawn, tmp_path):
-    import shutil
-
-    shutil.copytree(drawn.parent / "photos", tmp_path / "photos")
-    run(tmp_path / "tags", load(exported), tmp_path / "photos")
-    (tmp_path / "tags/part-000002.parquet").unlink()
-    shutil.copy(next((tmp_path / "photos").iterdir()), tmp_path / "photos/0-first.jpg")
-    run(tmp_path / "tags", load(exported), tmp_path / "photos")
-    assert tags(tmp_path / "tags")["photo"].is_unique().all()
-    assert len(tags(tmp_path / "tags")) == 240
+def test_photos_that_appear_within_a_round_move_nothing(exported, drawn, tmp_path):
+    photos = shutil.copytree(drawn.parent / "photos", tmp_path / "photos")
+    run(tmp_path / "tags", load(exported), photos, shard=Shard(1, 2))
+    shutil.copy(next(photos.iterdir()), photos / "0-first.jpg")
+    run(tmp_path / "tags", load(exported), photos, shard=Shard(2, 2))
+    assert tags(tmp_path / "tags")["photo"].to_list() == [str(p) for p in sorted(photos.iterdir())[1:]]
 
 
 @pytest.mark.parametrize("change", ["photos", "model", "table"])

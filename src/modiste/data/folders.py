@@ -149,7 +149,9 @@ def _unused(paths: list[Parts], layout: _Layout) -> Iterator[str]:
         unused = sum(not _split(parts, layout) for parts in paths)
         if unused:
             yield f"{_photos(unused)} outside the split folders: without split and class, so unused."
-    without = sum(not _class(parts, layout) and (layout.split is None or bool(_split(parts, layout))) for parts in paths)
+    without = sum(
+        not _class(parts, layout) and (layout.split is None or bool(_split(parts, layout))) for parts in paths
+    )
     if without:
         yield f"{_photos(without)} outside class folders: the class is unknown."
 

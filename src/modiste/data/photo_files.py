@@ -10,7 +10,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from modiste.data.images import AVIF_SUPPORTED, PHOTO_SUFFIXES, content_kind
+from PIL.AvifImagePlugin import SUPPORTED as AVIF_SUPPORTED
+
+from modiste.data.images import PHOTO_SUFFIXES, content_kind
 
 # Folders of thumbnails, deleted files and metadata, which systems make among people's photos; in lower case.
 JUNK_FOLDERS = frozenset(
@@ -67,21 +69,24 @@ def left_out_notes(folder: Path | str, left_out: Counter[str]) -> list[str]:
         notes.append(f"{words} in {folder} can't be read {it} to JPEG.")
     links = left_out[_LINK]
     if links:
-        many, name_it = ("links to folders", "name their targets") if links > 1 else (_LINK, "name its target")
-        notes.append(f"{links:,} {many} in {folder} {'are' if links > 1 else 'is'} not followed: {name_it} instead.")
+        said = f"{_LINK} in {folder} is not followed: name its target instead."
+        several = f"{links:,} links to folders in {folder} are not followed: name their targets instead."
+        notes.append(f"1 {said}" if links == 1 else several)
     return notes
 
 
 def unreadable(left_out: Counter[str]) -> str:
     """What can't be read, by kind: "5 HEIC files and 1 RAW file"; "" where there is nothing."""
     words = [
-        f"{count:,} {kind} {'file' if count == 1 else 'files'}" for kind, count in left_out.most_common() if kind != _LINK
+        f"{count:,} {kind} {'file' if count == 1 else 'files'}"
+        for kind, count in left_out.most_common()
+        if kind != _LINK
     ]
     return " and ".join([*([", ".join(words[:-1])] if words[1:] else []), *words[-1:]])
 
 
 def _kind(path: str) -> str | None:
-    """"" for a photo, what it is where it can't be read here, None for all else."""
+    """ "" for a photo, what it is where it can't be read here, None for all else."""
     suffix = os.path.splitext(path)[1].lower()  # noqa: PTH122
     if suffix in PHOTO_SUFFIXES and (suffix != ".avif" or AVIF_SUPPORTED):
         return ""
@@ -89,9 +94,10 @@ def _kind(path: str) -> str | None:
         return _LINK if os.path.isdir(path) else None  # noqa: PTH112
     try:
         with open(path, "rb") as file:  # noqa: PTH123
-            content, is_read = content_kind(file.read(_HEAD)) or (None, False)
+            found = content_kind(file.read(_HEAD))
     except OSError:  # it may not be read, and doesn't call itself a photo
-        content, is_read = None, False
+        found = None
+    content, is_read = found or (None, False)
     known = _UNREADABLE.get(suffix)
     if is_read and not (known == "RAW" and content == "TIFF"):  # most kinds of RAW are built as TIFF
         return ""

@@ -22,7 +22,7 @@ from modiste.labels import LabelSet
 TABLE = "heatmaps.csv"
 # Plasma (Smith and van der Walt, CC0), perceptually uniform: from little evidence to the most.
 _COLOURS = ((13, 8, 135), (126, 3, 168), (204, 71, 120), (248, 149, 64), (240, 249, 33))
-_NOTHING, _COVER = 0.1, 0.8  # evidence below which a photo stays as it is; share of colour where it is strongest
+_NOTHING, _COVER = 0.1, 0.7  # evidence below which a photo stays as it is; share of colour where it is strongest
 _GREY = (60, 235)  # what black and white of the photo below become, so that heat stands out on both
 _HALF = 0.5  # of the most evidence: where the contour is drawn
 _SIDE = 448  # pixels of a picture, at least: words on it are to be read
@@ -47,7 +47,8 @@ def overlay(photo: np.ndarray, heat: np.ndarray) -> np.ndarray:
     mixed = np.rint(grey * (1 - share) + _colours(heat) * share)
     for width, tone in ((2, 0), (1, 255)) if len(photo) >= _SIDE else ((1, 255),):  # white in black shows everywhere
         mixed[_contour(heat >= _HALF, width)] = tone
-    return mixed.astype(np.uint8)
+    painted: np.ndarray = mixed.astype(np.uint8)
+    return painted
 
 
 def picture(photo: np.ndarray, heat: np.ndarray, label: str, prob: float) -> Image.Image:
@@ -67,7 +68,7 @@ def picture(photo: np.ndarray, heat: np.ndarray, label: str, prob: float) -> Ima
     draw.text((8, middle), _fitted(label, font, side - 24 - font.getlength(number)), "black", font, anchor="lm")
     small, left = ImageFont.load_default(12), side // 2
     middle += side + _BAR
-    draw.text((8, middle), "evidence for this label:  none", "black", small, anchor="lm")
+    draw.text((left - 6, middle), "evidence for this label: none", "black", small, anchor="rm")
     scale = np.tile(np.linspace(0, 1, side - left - 48, dtype=np.float32), (12, 1))
     whole.paste(Image.fromarray(_colours(scale).astype(np.uint8)), (left, int(middle) - 6))
     draw.text((side - 8, middle), "most", "black", small, anchor="rm")
@@ -86,7 +87,8 @@ def _contour(inside: np.ndarray, width: int) -> np.ndarray:
     for _ in range(width):
         padded = np.pad(grown, 1, mode="edge")
         grown = padded[:-2, 1:-1] | padded[2:, 1:-1] | padded[1:-1, :-2] | padded[1:-1, 2:] | grown
-    return grown & ~inside
+    around: np.ndarray = grown & ~inside
+    return around
 
 
 def _drawn_name(label_set: LabelSet, label: str) -> str:

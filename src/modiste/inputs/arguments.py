@@ -62,13 +62,15 @@ class PhotoStream(NamedTuple):
         size: about how many there are.
         parts: gives them in parts of a size, each time from the first on.
         notes: what is left out, a sentence each, once all have been counted or read.
-        rows: gives those from one position on, so many; None where they are files or URLs.
+        rows: gives those from one position on, so many; None where they name files or URLs.
+        by_path: whether a photo is the same while its path is; else while its id is.
     """
 
     size: Callable[[], int]
     parts: Callable[[int], Iterator[LoadPart]]
     notes: Callable[[], list[str]] = _nothing
     rows: Callable[[int, int], Iterator[InputPhoto]] | None = None
+    by_path: bool = False
 
 
 def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -238,7 +240,7 @@ def _listed(path: Path) -> PhotoStream:
             for chunk in batches(lines, size):
                 yield partial(iter, list(map(_found_before, chunk)))
 
-    return PhotoStream(partial(estimate, path), parts)
+    return PhotoStream(partial(estimate, path), parts, by_path=True)
 
 
 def _found_before(line: str) -> InputPhoto:
@@ -254,7 +256,7 @@ def _stdin(photos: Sequence[InputPhoto]) -> PhotoStream:
     def parts(size: int) -> Iterator[LoadPart]:
         return (partial(iter, chunk) for chunk in batches(photos, size))
 
-    return PhotoStream(lambda: len(photos), parts, rows=lambda start, size: iter(photos[start : start + size]))
+    return PhotoStream(lambda: len(photos), parts, by_path=True)
 
 
 def _files(arguments: Sequence[str]) -> PhotoStream:
@@ -262,9 +264,11 @@ def _files(arguments: Sequence[str]) -> PhotoStream:
     if len(arguments) < 1000:  # a pattern or folder without photos is refused before a model is opened
         for argument in arguments:
             next(iter(_Files([argument])))
-    return PhotoStream(
-        lambda: sum(1 for _ in files), lambda size: (partial(iter, chunk) for chunk in batches(files, size)), files.notes
-    )
+
+    def parts(size: int) -> Iterator[LoadPart]:
+        return (partial(iter, chunk) for chunk in batches(files, size))
+
+    return PhotoStream(lambda: sum(1 for _ in files), parts, files.notes, by_path=True)
 
 
 @dataclass
