@@ -78,7 +78,11 @@ def test_a_folder_of_photos_that_is_no_split_is_named(tmp_path, other):
 
 @pytest.mark.parametrize(
     "names",
-    [("training_set", "validation_set", "test_set"), ("Train", "VALID", "testset"), ("train-images", "dev", "Test Data")],
+    [
+        ("training_set", "validation_set", "test_set"),
+        ("Train", "VALID", "testset"),
+        ("train-images", "dev", "Test Data"),
+    ],
 )
 def test_splits_have_many_names(tmp_path, names):
     spelt = dict(zip(("train", "val", "test"), names, strict=True))
@@ -127,7 +131,9 @@ def test_a_photo_beside_the_splits_is_told(tmp_path):
 
 
 def test_splits_inside_of_classes_are_splits(tmp_path):
-    names = [f"{garment}/{split}/{k}.jpg" for garment in ("dress", "pants") for split in ("train", "test") for k in (1, 2)]
+    names = [
+        f"{garment}/{split}/{k}.jpg" for garment in ("dress", "pants") for split in ("train", "test") for k in (1, 2)
+    ]
     rows, notes = read(photos(tmp_path, *names))
     assert rows == {name: (name.split("/")[1], name.split("/")[0]) for name in names}
     assert notes == ("'test', 'train' in the class folders are taken for splits.",)
@@ -153,5 +159,5 @@ def test_what_cannot_be_read_is_a_note(tmp_path):
     assert notes[0] in Manifest.read(tmp_path).notes
     for path in tmp_path.rglob("*.jpg"):
         path.unlink()
-    with pytest.raises(ManifestError, match="hold folders of photos, but got only 5 HEIC files. Try converting them"):
+    with pytest.raises(ManifestError, match=r"hold folders of photos, but got only 5 HEIC files\. Try converting them"):
         read(tmp_path)

@@ -33,7 +33,9 @@ def walked(root):
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", "AVIF"])
-@pytest.mark.parametrize("name", ["noext", "d.jpg_large", "e.jpg?v=3", "f.jpg.1", "i.pjpeg", "j.jpeg.download", "k.heic"])
+@pytest.mark.parametrize(
+    "name", ["noext", "d.jpg_large", "e.jpg?v=3", "f.jpg.1", "i.pjpeg", "j.jpeg.download", "k.heic"]
+)
 def test_the_first_bytes_decide_where_the_suffix_is_unknown(tmp_path, name, kind):
     content = photo(kind)
     assert decode(content, name=name).shape == (8, 8, 3)
@@ -70,7 +72,9 @@ def test_a_junk_folder_that_is_asked_for_is_walked(tmp_path):
 def test_what_looks_like_a_photo_and_cannot_be_read_is_counted_by_kind(tmp_path):
     names = [f"IMG_{k}.HEIC" for k in range(5)]
     fill(tmp_path, dict.fromkeys(names, HEIC))
-    fill(tmp_path, {"phone": HEIC, "x/a.jp2": JPEG_2000, "scan": JPEG_2000, "b.NEF": photo("TIFF"), "c.jxl": b"\xff\x0a"})
+    fill(
+        tmp_path, {"phone": HEIC, "x/a.jp2": JPEG_2000, "scan": JPEG_2000, "b.NEF": photo("TIFF"), "c.jxl": b"\xff\x0a"}
+    )
     fill(tmp_path, {"a.jpg": photo()})
     names, left_out = walked(tmp_path)
     assert names == ["a.jpg"]

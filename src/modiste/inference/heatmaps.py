@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import unicodedata
 from collections.abc import Iterable, Iterator
 from itertools import chain, count
 from pathlib import Path
@@ -92,11 +93,17 @@ def _contour(inside: np.ndarray, width: int) -> np.ndarray:
 
 
 def _drawn_name(label_set: LabelSet, label: str) -> str:
-    """A label's name, or its id where the font has no characters for the name, such as Chinese ones."""
-    name = label_set.names()[label_set.index(label)]
-    font = ImageFont.load_default(16)
+    """A label's name as the font can draw it: without accents, or its id, where it has no characters for more."""
+    font, name = ImageFont.load_default(16), label_set.names()[label_set.index(label)]
     missing = bytes(font.getmask("\U0010ffff"))
-    return label if any(bytes(font.getmask(one)) == missing for one in set(name) if not one.isspace()) else name
+    for text in (name, _without_accents(name), label, _without_accents(label)):
+        if not any(bytes(font.getmask(one)) == missing for one in set(text) if not one.isspace()):
+            return text
+    return f"see {TABLE}"
+
+
+def _without_accents(text: str) -> str:
+    return "".join(one for one in unicodedata.normalize("NFKD", text) if not unicodedata.combining(one))
 
 
 def _fitted(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> str:
