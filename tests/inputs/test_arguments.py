@@ -242,7 +242,7 @@ def test_a_folder_is_walked_as_in_training_and_what_cannot_be_read_is_told(tmp_p
 
 def test_a_folder_of_heic_alone_says_so(tmp_path):
     (tmp_path / "IMG_1.HEIC").write_bytes(b"\0\0\0\x24ftypheic\0\0\0\0mif1heic")
-    with pytest.raises(UsageError, match=r"but got only 1 HEIC file, which can't be read\. Try conv"):
+    with pytest.raises(UsageError, match=r"but got only 1 HEIC file, which can't be read\. Try converting to JPEG"):
         found(tmp_path)
 
 

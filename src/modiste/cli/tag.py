@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def tag(
     photos: Annotated[
-        list[str], typer.Argument(help="Files, folders, 'globs*.jpg', URLs or tables; - reads standard input.")
+        list[str], typer.Argument(help="Files, folders, 'globs*.jpg', URLs or tables; - is standard input.")
     ],
     model: Models = None,
     output: Annotated[
@@ -51,9 +51,8 @@ def tag(
 
     Without -m the bundled model tags garment types; modiste info shows its labels, scores and limitations.
 
-    A table names photos by path or URL, or holds their bytes (Parquet). Standard input is one photo, or a list of
-    paths and URLs. With a folder as -o, any number of photos is tagged into Parquet files of a thousand rows; a killed
-    job resumes when the command is run again, and a finished one tags what is new or has changed.
+    A table names photos by path or URL, or holds their bytes (Parquet). With a folder as -o, any number is tagged into
+    Parquet files of a thousand rows; run again, a killed job resumes, a finished one tags what is new or has changed.
 
     Examples:
 
@@ -70,21 +69,20 @@ def tag(
 
     if as_json and (kind or output):
         raise UsageError.expected("--json alone", "-o or --format beside it", "-o tags.jsonl without --json")
-    given = _Photos.of(photos, image_column, root)
     _check_options(photos, explain, given=image_column or root)
     tagger = _Model(model, views, thresholds)
     if output is not None and not output.suffix and kind is None:
         if explain is not None or overwrite:
             option = "--explain" if explain is not None else "--overwrite"
             raise UsageError.expected(f"{option} with a file as -o", f"the folder {output}", "-o tags.csv")
-        _fill(output, given, tagger, shard=shard, allow_private=allow_private)
+        _fill(output, _Photos.of(photos, image_column, root), tagger, shard=shard, allow_private=allow_private)
         return
     if shard is not None:
         raise UsageError.expected("a folder as -o for --shard", output or "none", "-o tags, without --format")
     if output is not None:
         new_file(output, [*named(photos), *(model or [])], overwrite=overwrite)
     answer = _Answer(output, choose_format(kind, output), explain, as_json)
-    _write(given, tagger, answer, allow_private=allow_private)
+    _write(_Photos.of(photos, image_column, root), tagger, answer, allow_private=allow_private)
 
 
 class _Photos(NamedTuple):

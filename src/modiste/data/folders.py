@@ -51,7 +51,7 @@ def read_folder(root: Path) -> Table:
     files = list(photo_files(root, left_out))
     if not files:
         only = unreadable(left_out)
-        got, fix = (f"only {only}", "converting them to JPEG") if only else ("no photo", "one folder a class")
+        got, fix = (f"only {only}", "converting to JPEG") if only else ("no photo", "one folder a class")
         raise ManifestError.expected(f"{root} to hold folders of photos", got, fix)
     paths = [file.relative_to(root).parts for file in files]
     layout = _layout(root, paths)

@@ -314,6 +314,8 @@ class BulkJob:
                     changes = write_changes(path, self.folder, self.plan, earlier)
                 state = replace(state, finished=True, unseen=self.resumed and share == "1/1")
             replace(known, state=state).write(self.folder)
+            if state.finished:
+                (self.folder / PLAN_FILE).unlink(missing_ok=True)
             return changes
 
     def _remove_stale(self) -> None:

@@ -143,7 +143,7 @@ def read_heatmaps(folder: Path) -> list[Heatmap]:
     others = [one.name for one in folder.iterdir() if not one.name.startswith(WRITING)] if folder.is_dir() else []
     if others:
         want = f"--explain {folder} to be a new folder, or one that --explain made"
-        raise UsageError.expected(want, f"one with '{min(others)}' in it", f"--explain {folder / 'heatmaps'}")
+        raise UsageError.expected(want, f"one with '{min(others)}' in it", "another folder")
     return []
 
 

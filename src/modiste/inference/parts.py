@@ -63,7 +63,8 @@ def settle(seen: Seen, photo: InputPhoto, *, failed: bool) -> Seen:
     key = content_key(photo.source)
     if file_state(photo.source) != (seen.size, seen.mtime):
         key = None
-    return seen._replace(key=key, mtime=proven(seen.mtime))
+    mtime = seen.mtime if seen.mtime is not None and seen.mtime < newest_proof() else None
+    return seen._replace(key=key, mtime=mtime)
 
 
 def file_state(path: Path) -> tuple[int | None, int | None]:
@@ -84,9 +85,9 @@ def content_key(path: Path) -> str | None:
         return None
 
 
-def proven(mtime: int | None) -> int | None:
-    """A time of change, where a later change is sure to have another."""
-    return mtime if mtime is not None and time.time_ns() - mtime > _RACY else None
+def newest_proof() -> int:
+    """A time in nanoseconds: a file that was changed before it and changes again will have another time."""
+    return time.time_ns() - _RACY
 
 
 def part_path(folder: Path, number: int) -> Path:

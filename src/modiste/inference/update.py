@@ -16,10 +16,11 @@ import polars as pl
 
 from modiste.errors import PhotoError
 from modiste.files import replacing
-from modiste.inference.parts import SEEN, content_key, look, part_numbers, part_path, proven, read_part, read_seen
-from modiste.inputs.arguments import InputPhoto, Inputs, PhotoStream, Url
+from modiste.inference.parts import SEEN, content_key, look, newest_proof, part_numbers, part_path, read_part, read_seen
+from modiste.inputs.arguments import InputPhoto, Inputs, PhotoStream, Url, batches
 
 NEW, CHANGED, GONE, AGAIN = "new", "changed photo", "gone", "other labels"
+_CHUNK = 10_000  # photos that are listed as Python objects at a time
 _PLACE = {"path": pl.Binary(), "url": pl.String(), "error": pl.String(), "source": pl.Int64(), "row": pl.Int64()}
 _NOW = pl.Schema({"photo": pl.String(), **SEEN, **_PLACE})
 _TAGGED = pl.Schema(
@@ -65,12 +66,10 @@ def make_plan(folder: Path, stock: Inputs, size: int, *, again: bool, paths: Map
     """
     now, old = _numbered(_listed(stock)), _numbered(_tagged(folder, paths))
     both = now.join(old, on=["identity", "n"], how="left", suffix="_old", maintain_order="left")
-    rows = [_compared(row, again=again) for row in both.iter_rows(named=True)]
-    _place(rows, size)
-    gone = old.join(now, on=["identity", "n"], how="anti").with_columns(pl.lit(GONE).alias("change"), rewrite=True)
-    rows.sort(key=lambda row: (row["part"], row["old_row"] is None, row["old_row"] or 0))  # stable: new ones in order
-    plan = pl.DataFrame(rows, schema=PLAN, orient="row")
-    plan = pl.concat([plan, gone.select(set(PLAN) & set(gone.columns))], how="diagonal").select(PLAN.names())
+    plan = _placed(_compared(both, again=again), size)
+    gone = old.join(now, on=["identity", "n"], how="anti").with_columns(change=pl.lit(GONE), rewrite=True)
+    plan = pl.concat([plan, gone], how="diagonal").select(PLAN.names()).cast(PLAN)
+    plan = plan.sort("part", "old_row", nulls_last=True, maintain_order=True)  # new photos stay in their order
     written = plan.filter(pl.col("rewrite"))["part"].unique()
     return plan.with_columns(rewrite=pl.col("part").is_in(written.implode()))
 
@@ -160,8 +159,9 @@ def _joined(earlier: Sequence[Change], later: Iterable[Change]) -> list[Change]:
 
 def _listed(stock: Inputs) -> pl.DataFrame:
     """All photos as they are now."""
-    rows = [row for number, source in enumerate(stock.sources) for row in _rows(number, source)]
-    return pl.DataFrame(rows, schema=_NOW, orient="row")
+    rows = (row for number, source in enumerate(stock.sources) for row in _rows(number, source))
+    chunks = [pl.DataFrame(chunk, schema=_NOW, orient="row") for chunk in batches(rows, _CHUNK)]
+    return pl.concat(chunks) if chunks else pl.DataFrame(schema=_NOW)
 
 
 def _rows(number: int, source: PhotoStream) -> Iterator[dict[str, Any]]:
@@ -201,36 +201,43 @@ def _numbered(photos: pl.DataFrame) -> pl.DataFrame:
     return photos.with_columns(n=pl.int_range(pl.len()).over("identity"))
 
 
-def _compared(row: dict[str, Any], *, again: bool) -> dict[str, Any]:
-    """A row of the plan for a photo of today, beside what it was, if it was there."""
-    planned = {name: row.get(name) for name in PLAN}
-    planned |= {"change": NEW, "rewrite": True}
-    if row["old_row"] is None:
-        return planned
-    key, mtime = row["key_old"], row["mtime"]
-    same_file = key is not None and row["path"] is not None and row["size"] == row["size_old"]
-    if same_file and mtime == row["mtime_old"]:
-        row["key"] = key  # of the same size and time: not read again
-    elif same_file:
-        row["key"] = content_key(Path(os.fsdecode(row["path"])))
-    change = None if row["key"] == key else CHANGED
-    if key is None or (again and change is None):
-        change = AGAIN
-    mtime = mtime if mtime == row["mtime_old"] else proven(mtime)
-    stale = (row["size"], mtime) != (row["size_old"], row["mtime_old"])  # its part learns the new time
-    return planned | {"key": row["key"], "mtime": mtime, "change": change, "rewrite": stale or change is not None}
+def _compared(both: pl.DataFrame, *, again: bool) -> pl.DataFrame:
+    """What has changed of the photos of today, beside what they were, if they were there."""
+    known, col = pl.col("key_old").is_not_null(), pl.col
+    same_size = known & col("path").is_not_null() & col("size").eq(col("size_old"))
+    both = both.with_columns(
+        same_size=same_size.fill_null(value=False), same_time=col("mtime").eq_missing(col("mtime_old"))
+    )
+    doubtful = both["same_size"] & ~both["same_time"]
+    read = [content_key(Path(os.fsdecode(path))) for path in both["path"].filter(doubtful)]
+    hashed = pl.Series([None], dtype=pl.String).new_from_index(0, len(both)).scatter(doubtful.arg_true(), read)
+    both = both.with_columns(
+        pl.when("same_size")
+        .then(pl.when("same_time").then("key_old").otherwise(hashed))  # of one size and time: not read again
+        .otherwise("key")
+        .alias("key"),
+        pl.when(col("same_time") | (col("mtime") < newest_proof())).then("mtime").alias("mtime"),
+    )
+    same = col("key").eq_missing(col("key_old"))
+    change = (
+        pl.when(col("old_row").is_null())
+        .then(pl.lit(NEW))
+        .when(~known | (same & again))
+        .then(pl.lit(AGAIN))
+        .when(~same)
+        .then(pl.lit(CHANGED))
+    )
+    stale = col("size").ne_missing(col("size_old")) | col("mtime").ne_missing(col("mtime_old"))  # learns the new time
+    return both.with_columns(change=change, rewrite=change.is_not_null() | stale)
 
 
-def _place(rows: list[dict[str, Any]], size: int) -> None:
+def _placed(photos: pl.DataFrame, size: int) -> pl.DataFrame:
     """Give each new photo a part: the first that has room."""
-    filled: dict[int, int] = {}
-    for row in rows:
-        if row["part"] is not None:
-            filled[row["part"]] = filled.get(row["part"], 0) + 1
+    filled = dict(photos.drop_nulls("part").group_by("part").len().iter_rows())
     rooms = (number for number in count() for _ in range(size - filled.get(number, 0)))
-    for row in rows:
-        if row["part"] is None:
-            row["part"] = next(rooms)
+    new = photos["part"].is_null()
+    places = pl.Series(list(islice(rooms, int(new.sum()))), dtype=pl.Int64)
+    return photos.with_columns(part=photos["part"].scatter(new.arg_true(), places))
 
 
 def _start(row: dict[str, Any], position: int) -> int:

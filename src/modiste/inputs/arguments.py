@@ -326,5 +326,5 @@ def _none(argument: str, left_out: Counter[str], *, is_folder: bool) -> UsageErr
     what = unreadable(left_out)
     want, fix = f"photos in folder {argument}", "a folder of JPEG, PNG or WebP files"
     if what:
-        return UsageError.expected(want, f"only {what}, which can't be read", "converting them to JPEG")
+        return UsageError.expected(want, f"only {what}, which can't be read", "converting to JPEG")
     return UsageError.expected(want, "none", fix)
