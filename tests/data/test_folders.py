@@ -159,5 +159,7 @@ def test_what_cannot_be_read_is_a_note(tmp_path):
     assert notes[0] in Manifest.read(tmp_path).notes
     for path in tmp_path.rglob("*.jpg"):
         path.unlink()
-    with pytest.raises(ManifestError, match=r"hold folders of photos, but got only 5 HEIC files\. Try converting to JPEG"):
+    with pytest.raises(
+        ManifestError, match=r"hold folders of photos, but got only 5 HEIC files\. Try converting to JPEG"
+    ):
         read(tmp_path)
