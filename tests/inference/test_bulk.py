@@ -1,12 +1,15 @@
 """Bulk tagging: every photo exactly once, however often the job is killed and however many share it."""
 
+import csv
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -72,8 +75,8 @@ def test_a_second_run_does_what_is_missing(exported, drawn, tmp_path):
 def test_a_part_appears_whole_or_not_at_all(exported, drawn, tmp_path, monkeypatch):
     folder, photos, write, written = tmp_path / "tags", drawn.parent / "photos", pl.DataFrame.write_parquet, []
 
-    def dying(frame, file):
-        write(frame, file)
+    def dying(frame, file, **settings):
+        write(frame, file, **settings)
         written.append(file)
         if len(written) == 3:
             Path(file).write_bytes(Path(file).read_bytes()[:100])
@@ -89,16 +92,12 @@ def test_a_part_appears_whole_or_not_at_all(exported, drawn, tmp_path, monkeypat
     assert tags(folder)["photo"].to_list() == [str(path) for path in sorted(photos.iterdir())]
 
 
-def test_photos_that_appear_later_move_nothing(exported, drawn, tmp_path):
-    import shutil
-
-    shutil.copytree(drawn.parent / "photos", tmp_path / "photos")
-    run(tmp_path / "tags", load(exported), tmp_path / "photos")
-    (tmp_path / "tags/part-000002.parquet").unlink()
-    shutil.copy(next((tmp_path / "photos").iterdir()), tmp_path / "photos/0-first.jpg")
-    run(tmp_path / "tags", load(exported), tmp_path / "photos")
-    assert tags(tmp_path / "tags")["photo"].is_unique().all()
-    assert len(tags(tmp_path / "tags")) == 240
+def test_photos_that_appear_within_a_round_move_nothing(exported, drawn, tmp_path):
+    photos = shutil.copytree(drawn.parent / "photos", tmp_path / "photos")
+    run(tmp_path / "tags", load(exported), photos, shard=Shard(1, 2))
+    shutil.copy(next(photos.iterdir()), photos / "0-first.jpg")
+    run(tmp_path / "tags", load(exported), photos, shard=Shard(2, 2))
+    assert tags(tmp_path / "tags")["photo"].to_list() == [str(p) for p in sorted(photos.iterdir())[1:]]
 
 
 @pytest.mark.parametrize("change", ["photos", "model", "table"])
@@ -245,3 +244,254 @@ def test_killed_at_random_moments_every_photo_is_tagged_once(kills, exported, dr
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     assert tags(out)["photo"].to_list() == [str(k) for k in range(1200)]
     assert len(list(out.glob("part-*.parquet"))) == 240
+
+
+# The next night
+
+
+def changes(folder):
+    with (folder / "changes.csv").open(encoding="utf-8", newline="") as file:
+        return {Path(row.pop("photo")).name: row for row in csv.DictReader(file)}
+
+
+def change(what, before="", after="", error=""):
+    return {"change": what, "before": before, "after": after, "error": error}
+
+
+def aged(path):
+    """A file whose time of change lies so far back that a later change is sure to show."""
+    os.utime(path, (1_600_000_000, 1_600_000_000))
+    return path
+
+
+@pytest.fixture
+def shop(drawn, tmp_path):
+    """Twelve photos, 00.jpg to 11.jpg."""
+    (tmp_path / "shop").mkdir()
+    for k, photo in enumerate(sorted((drawn.parent / "photos").iterdir())[:12]):
+        aged(shutil.copy(photo, tmp_path / f"shop/{k:02}.jpg"))
+    return tmp_path / "shop"
+
+
+def expected(predictor, folder):
+    """Tags of all photos of a folder, tagged one by one."""
+    return {path.name: list(predictor.predict(path).labels) for path in sorted(folder.iterdir())}
+
+
+def said(folder):
+    rows = tags(folder)
+    assert rows["photo"].is_unique().all()
+    return {Path(photo).name: labels.to_list() for photo, labels in zip(rows["photo"], rows["labels"], strict=True)}
+
+
+def test_every_night_tags_what_is_new_or_changed_and_drops_what_is_gone(exported, drawn, shop, tmp_path):
+    predictor, out, more = load(exported), tmp_path / "tags", sorted((drawn.parent / "photos").iterdir())[100:]
+    assert run(out, predictor, shop, size=5).changes == 12
+    first = expected(predictor, shop)
+    assert changes(out) == {name: change("new", "", "|".join(labels)) for name, labels in first.items()}
+    untouched = (out / "part-000001.parquet").stat().st_mtime_ns
+    (shop / "01.jpg").unlink()
+    shutil.copy(more[0], shop / "02.jpg")
+    shutil.copy(more[1], shop / "aa.jpg")
+    shutil.copy(more[2], shop / "00-new.jpg")
+    done = run(out, predictor, shop, size=5)
+    second = expected(predictor, shop)
+    assert (done.photos, done.earlier, done.changes) == (13, 10, 4)
+    assert said(out) == second
+    assert changes(out) == {
+        "01.jpg": change("gone", "|".join(first["01.jpg"])),
+        "02.jpg": change("changed photo", "|".join(first["02.jpg"]), "|".join(second["02.jpg"])),
+        "aa.jpg": change("new", "", "|".join(second["aa.jpg"])),
+        "00-new.jpg": change("new", "", "|".join(second["00-new.jpg"])),
+    }
+    assert (out / "part-000001.parquet").stat().st_mtime_ns == untouched
+    assert run(out, predictor, shop, size=5).earlier == 13
+    assert changes(out) == {}
+    assert said(out) == second
+
+
+def counting(predictor, monkeypatch):
+    """How many photos are decoded."""
+    seen = []
+    stream = type(predictor).stream
+
+    def watched(self, sources, **settings):
+        return stream(self, (seen.append(source) or source for source in sources), **settings)
+
+    monkeypatch.setattr(type(predictor), "stream", watched)
+    return seen
+
+
+def test_another_time_alone_tags_nothing_and_another_content_of_one_size_and_time_is_found(
+    exported, shop, tmp_path, monkeypatch
+):
+    predictor, out = load(exported), tmp_path / "tags"
+    just_now = time.time() + 3600  # so young that it proves nothing, however long the test takes
+    for name in ("03.jpg", "04.jpg"):
+        content = (shop / name).read_bytes()
+        (shop / name).write_bytes(content + bytes(100_000 - len(content)))
+        os.utime(shop / name, (just_now, just_now))
+    run(out, predictor, shop, size=5)
+    os.utime(shop / "00.jpg", (1_500_000_000, 1_500_000_000))
+    (shop / "03.jpg").write_bytes((shop / "04.jpg").read_bytes())
+    os.utime(shop / "03.jpg", (just_now, just_now))
+    seen = counting(predictor, monkeypatch)
+    run(out, predictor, shop, size=5)
+    assert [path.name for path in seen] == ["03.jpg"]
+    assert list(changes(out)) == ["03.jpg"]
+
+
+def test_files_of_the_same_size_and_time_are_not_read_again(exported, shop, tmp_path, monkeypatch):
+    run(tmp_path / "tags", load(exported), shop, size=5)
+    monkeypatch.setattr("modiste.inference.update.content_key", lambda path: pytest.fail(f"{path} was read"))
+    assert run(tmp_path / "tags", load(exported), shop, size=5).earlier == 12
+
+
+def model_run(folder, predictor, model, *arguments):
+    return BulkJob.open(folder, list(map(str, arguments)), {"model": model}, size=5).run(predictor, fetch=iter)
+
+
+def test_other_thresholds_tag_everything_again_and_tell_other_labels(exported, shop, tmp_path):
+    out, few, many = tmp_path / "tags", load(exported, thresholds="fixed:0.9"), load(exported, thresholds="fixed:0.1")
+    model_run(out, few, "few", shop)
+    assert model_run(out, many, "many", shop).earlier == 0
+    before, after = expected(few, shop), expected(many, shop)
+    assert said(out) == after
+    differ = {name for name in after if before[name] != after[name]}
+    assert differ
+    assert changes(out) == {
+        name: change("other labels", "|".join(before[name]), "|".join(after[name])) for name in differ
+    }
+
+
+def test_a_round_that_is_not_finished_refuses_another_model(exported, shop, tmp_path):
+    out = tmp_path / "tags"
+    model_run(out, load(exported), "a", shop)
+    BulkJob.open(out, [str(shop)], {"model": "b"})
+    with pytest.raises(ModisteError, match=r"the model that it was begun with, but got another.*finish it first"):
+        BulkJob.open(out, [str(shop)], {"model": "a"})
+
+
+def test_killed_before_any_file_of_the_second_night_nothing_is_lost(exported, drawn, shop, tmp_path, monkeypatch):
+    predictor, first = load(exported), tmp_path / "first"
+    run(first, predictor, shop, size=3)
+    more = sorted((drawn.parent / "photos").iterdir())[100:]
+    (shop / "00.jpg").unlink()
+    for k, name in enumerate(("03.jpg", "07.jpg", "x1.jpg", "x2.jpg")):
+        shutil.copy(more[k], shop / name)
+    after, rename = expected(predictor, shop), Path.replace
+    told = {"00.jpg": "gone", "03.jpg": "changed photo", "07.jpg": "changed photo", "x1.jpg": "new", "x2.jpg": "new"}
+    for files in range(20):
+        out, left = shutil.copytree(first, tmp_path / f"killed-{files}"), [files]
+
+        def dying(path, target, left=left):
+            left[0] -= 1
+            if left[0] < 0:
+                raise KeyboardInterrupt
+            return rename(path, target)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "replace", dying)
+            with suppress(KeyboardInterrupt):
+                run(out, predictor, shop, size=3)
+        if left[0] >= 0:
+            break
+        assert {"01.jpg", "04.jpg", "11.jpg"} <= set(said(out))
+        run(out, predictor, shop, size=3)
+        assert said(out) == after
+        assert {name: row["change"] for name, row in changes(out).items()} == told
+    assert 6 <= files < 19  # the plan, job.json, four parts, changes.csv and job.json again
+
+
+def test_shards_share_a_night_and_the_last_one_tells(exported, drawn, shop, tmp_path):
+    predictor, out, more = load(exported), tmp_path / "tags", sorted((drawn.parent / "photos").iterdir())[100:]
+    for night in range(3):
+        told = [run(out, predictor, shop, size=2, shard=Shard(k, 3)).changes for k in (2, 1, 3)]
+        assert told == [None, None, (12, 1, 0)[night]]
+        assert said(out) == expected(predictor, shop)
+        if night == 0:
+            shutil.copy(more[0], shop / "new.jpg")
+
+
+def test_a_killed_first_night_and_the_photos_that_came_since(exported, shop, tmp_path, monkeypatch, modiste):
+    from modiste.inference import bulk
+
+    def dying(*_):
+        raise KeyboardInterrupt
+
+    out = tmp_path / "tags"
+    with monkeypatch.context() as patch:
+        patch.setattr(bulk, "write_part", dying)
+        assert modiste("tag", shop, "-m", exported, "-o", out)[0] == 130
+    shutil.copy(shop / "00.jpg", shop / "since.jpg")
+    code, text, err = modiste("tag", shop, "-m", exported, "-o", out)
+    assert code == 0, err
+    assert "13 photos in 1 part, 0 of them earlier" in text
+    assert "13 changes since the last time" in text
+    assert said(out) == expected(load(exported), shop)
+    assert {row["change"] for row in changes(out).values()} == {"new"}
+
+
+def test_a_folder_of_an_earlier_version_is_taken_over(exported, shop, tmp_path):
+    predictor, out = load(exported), tmp_path / "tags"
+    run(out, predictor, shop, size=5)
+    for part in out.glob("part-*"):  # as that version wrote them, without metadata
+        pl.read_parquet(part).write_parquet(part)
+    job = json.loads((out / "job.json").read_text())
+    for key in ("round", "finished", "shards", "since", "unseen"):
+        del job[key]
+    (out / "job.json").write_text(json.dumps(job))
+    (out / "changes.csv").unlink()
+    (shop / "00.jpg").unlink()
+    shutil.copy(shop / "01.jpg", shop / "new.jpg")
+    assert run(out, predictor, shop, size=5).earlier == 12  # its round is finished
+    done = run(out, predictor, shop, size=5)
+    assert (done.photos, done.earlier) == (12, 0)
+    assert said(out) == expected(predictor, shop)
+    assert {name: row["change"] for name, row in changes(out).items()} == {"00.jpg": "gone", "new.jpg": "new"}
+    assert run(out, predictor, shop, size=5).earlier == 12
+
+
+def test_tables_that_changed_are_compared_row_by_row(exported, shop, tmp_path):
+    predictor, out, table = load(exported), tmp_path / "tags", tmp_path / "list.parquet"
+    content = {path.stem: path.read_bytes() for path in sorted(shop.iterdir())}
+
+    def write(rows):
+        pl.DataFrame({"id": list(rows), "bytes": list(rows.values())}).write_parquet(table, row_group_size=3)
+
+    write(content)
+    run(out, predictor, table, size=5)
+    changed = {name: data for name, data in content.items() if name != "04"}
+    changed["02"] = content["09"]
+    write({"first": content["00"], **changed, "last": content["11"]})
+    done = run(out, predictor, table, size=5)
+    rows = tags(out)
+    assert done.earlier == 10
+    assert sorted(rows["photo"]) == sorted([*changed, "first", "last"])
+    labels = dict(zip(rows["photo"], rows["labels"].to_list(), strict=True))
+    assert labels["last"] == labels["11"] and labels["02"] == labels["09"] and labels["first"] == labels["00"]
+    assert {name: row["change"] for name, row in changes(out).items()} == {
+        "04": "gone",
+        "02": "changed photo",
+        "first": "new",
+        "last": "new",
+    }
+
+
+def test_a_photo_that_could_not_be_read_is_tried_again_once_it_can(exported, shop, tmp_path):
+    out, table = tmp_path / "tags", tmp_path / "list.csv"
+    table.write_text("id,path\na,shop/00.jpg\nb,shop/later.jpg\n")
+    assert run(out, load(exported), table).failed == 1
+    shutil.copy(shop / "01.jpg", shop / "later.jpg")
+    assert run(out, load(exported), table).failed == 0
+    assert {name: (row["change"], row["before"]) for name, row in changes(out).items()} == {"b": ("other labels", "")}
+
+
+def test_a_folder_that_lost_all_its_photos_is_refused_and_loses_no_tags(exported, shop, tmp_path):
+    run(tmp_path / "tags", load(exported), shop)
+    before = said(tmp_path / "tags")
+    for path in shop.iterdir():
+        path.unlink()
+    with pytest.raises(ModisteError, match=r"photos in folder .*, but got none"):
+        run(tmp_path / "tags", load(exported), shop)
+    assert said(tmp_path / "tags") == before

@@ -1,6 +1,7 @@
 """Tagging through the command line, read back with other tools."""
 
 import csv
+import io
 import json
 import shutil
 
@@ -8,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 from typer.testing import CliRunner
+from web import Web, answer
 
 from modiste.cli.app import app
 from modiste.config import DataConfig
@@ -144,3 +146,72 @@ def test_wrong_use_is_one_sentence(arguments, words, trained, photos):
         run("tag", *named)
     assert words in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+def piped(monkeypatch, content):
+    """What the next command reads."""
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+
+
+def test_a_photo_or_a_list_on_standard_input_is_tagged(trained, photos, modiste, monkeypatch):
+    said = expected(trained, photos[0])
+    piped(monkeypatch, photos[0].read_bytes())
+    code, out, _ = modiste("tag", "-", "-m", trained, "--json")
+    assert (code, json.loads(out)["photos"][0]["labels"]) == (0, list(said.labels))
+    piped(monkeypatch, "\n".join(map(str, photos)).encode())
+    code, out, _ = modiste("tag", "-", "-m", trained, "--json")
+    assert [one["photo"] for one in json.loads(out)["photos"]] == [str(path) for path in photos]
+    for content, got in ((b"", "nothing"), (b"%PDF", "a PDF document")):
+        piped(monkeypatch, content)
+        code, out, err = modiste("tag", "-", "-m", trained)
+        assert (code, out) == (2, "")
+        assert f"but got {got}. Try" in err
+
+
+def test_a_list_on_standard_input_fills_a_folder_a_photo_does_not(trained, photos, tmp_path, modiste, monkeypatch):
+    for listed, told in ((photos[:4], "4 changes"), (photos[1:6], "3 changes")):
+        piped(monkeypatch, "\n".join(map(str, listed)).encode())
+        code, out, err = modiste("tag", "-", "-m", trained, "-o", tmp_path / "tags")
+        assert code == 0, err
+        assert told in out
+    piped(monkeypatch, photos[0].read_bytes())
+    code, _, err = modiste("tag", "-", "-m", trained, "-o", tmp_path / "other")
+    assert code == 2
+    assert "paths or URLs on standard input, but got a photo. Try -o tags.csv" in err
+
+
+def test_urls_are_fetched_and_tagged_where_they_are_public(trained, photos, modiste):
+    content = photos[0].read_bytes()
+    with Web(lambda path: answer(content) if path == "a.jpg" else answer(status=404)) as web:
+        code, out, err = modiste("tag", web.url("a.jpg"), "-m", trained)
+        assert code == 1
+        assert "not public" in err
+        code, out, err = modiste(
+            "tag", web.url("a.jpg"), photos[1], web.url("gone"), "-m", trained, "--json", "--allow-private"
+        )
+    assert code == 1
+    one, two, three = json.loads(out)["photos"]
+    assert (one["photo"], one["labels"]) == (web.url("a.jpg"), list(expected(trained, photos[0]).labels))
+    assert two["photo"] == str(photos[1])
+    assert "status 404" in three["error"]
+
+
+@pytest.mark.parametrize("into", ["tags.csv", "tags"])
+def test_photos_that_cannot_be_read_are_told_once(trained, folder, tmp_path, modiste, into):
+    (folder / "broken.jpg").unlink()
+    for k in range(5):
+        (folder / f"deep/IMG_{k}.HEIC").write_bytes(b"\0\0\0\x24ftypheic\0\0\0\0mif1heic")
+    code, _, err = modiste("tag", folder, "-m", trained, "-o", tmp_path / into)
+    assert code == 0
+    note = f"5 HEIC files in {folder} can't be read and are left out: convert them to JPEG."
+    assert err.count(note) == 1
+
+
+def test_heatmaps_never_go_among_photos(trained, photos, tmp_path, modiste):
+    (tmp_path / "a").mkdir()
+    names = [shutil.copy(photo, tmp_path / "a") for photo in photos[:3]]
+    before = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
+    code, out, err = modiste("tag", *names, "-m", trained, "--explain", tmp_path / "a")
+    assert (code, out) == (2, "")
+    assert f"--explain {tmp_path / 'a'} to be a new folder, or one that --explain made" in err
+    assert {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()} == before

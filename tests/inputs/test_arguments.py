@@ -10,7 +10,7 @@ from web import Web, answer
 
 from modiste.errors import ModisteError, PhotoError, UsageError
 from modiste.fetching.config import FetchConfig
-from modiste.inputs.arguments import InputPhoto, Inputs, Url
+from modiste.inputs.arguments import InputPhoto, Inputs, Url, write_found
 from modiste.inputs.urls import fetched
 
 
@@ -222,3 +222,54 @@ def test_private_addresses_are_refused_unless_allowed():
         (said,) = fetched([InputPhoto("a", Url(web.url("a")))], FetchConfig())
     assert "not public" in str(said.source)
     assert not web.asked
+
+
+def test_a_folder_is_walked_as_in_training_and_what_cannot_be_read_is_told(tmp_path):
+    jpeg, heic = b"\xff\xd8\xff\xe0", b"\0\0\0\x24ftypheic\0\0\0\0mif1heic"
+    files = {"a.jpg": jpeg, "noext": jpeg, "._a.jpg": b"", ".hidden.jpg": jpeg, "@eaDir/t.jpg": jpeg, "Thumbs.db": b""}
+    for name, content in {**files, "IMG_1.HEIC": heic, "deep/IMG_2.HEIC": heic}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    inputs = Inputs.of([str(tmp_path)])
+    assert inputs.count() == 2
+    wanted = [f"2 HEIC files in {tmp_path} can't be read and are left out: convert them to JPEG."]
+    assert inputs.notes() == wanted
+    assert [item.source.name for item in inputs.items()] == ["a.jpg", "noext"]
+    assert inputs.notes() == wanted  # counted anew, not twice
+    assert [item.source.name for item in found(f"{tmp_path}/**/*.jpg")] == ["a.jpg"]
+    assert [item.source.name for item in found(f"{tmp_path}/@eaDir/*.jpg")] == ["t.jpg"]
+
+
+def test_a_folder_of_heic_alone_says_so(tmp_path):
+    (tmp_path / "IMG_1.HEIC").write_bytes(b"\0\0\0\x24ftypheic\0\0\0\0mif1heic")
+    with pytest.raises(UsageError, match=r"but got only 1 HEIC file, which can't be read\. Try converting to JPEG"):
+        found(tmp_path)
+
+
+def test_urls_are_photos_in_their_place(folder):
+    urls = ["https://x.org/a.jpg?v=[1]*", "HTTP://x.org/b"]
+    assert found(urls[0], folder / "b.jpg", urls[1]) == [
+        InputPhoto(urls[0], Url(urls[0])),
+        InputPhoto(str(folder / "b.jpg"), folder / "b.jpg"),
+        InputPhoto(urls[1], Url(urls[1])),
+    ]
+
+
+@pytest.mark.parametrize("url", ["https://x.org/list.csv", "https://x.org/list.parquet?key=1"])
+def test_a_url_of_a_table_is_refused(url):
+    with pytest.raises(UsageError, match=r"the URL of a table, .* Try downloading it first"):
+        found(url)
+
+
+def test_what_was_found_is_written_down_with_urls(folder, tmp_path):
+    arguments = [str(folder), "https://x.org/a.jpg"]
+    write_found(tmp_path / "found.jsonl", arguments)
+    assert list(Inputs.found(tmp_path / "found.jsonl").items()) == list(Inputs.of(arguments).items())
+
+
+def test_standard_input_stands_where_it_is_named(folder):
+    read = [InputPhoto("x", Url("https://x.org/x")), InputPhoto("y", folder / "c.tif")]
+    said = found(folder / "b.jpg", "-", stdin=read)
+    assert said == [InputPhoto(str(folder / "b.jpg"), folder / "b.jpg"), *read]
+    with pytest.raises(UsageError, match="standard input, once"):
+        found("-", "-")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from modiste.errors import UsageError
 from modiste.words import counted
 
 if TYPE_CHECKING:
+    from modiste.inference.bulk import BulkJob, Done, Shard
     from modiste.inference.predictor import BasePredictor
     from modiste.inference.predictor import Views as ViewsName
     from modiste.inference.writers import Format
@@ -23,7 +25,9 @@ if TYPE_CHECKING:
 
 
 def tag(
-    photos: Annotated[list[str], typer.Argument(help="Files, folders, 'globs*.jpg' or tables.")],
+    photos: Annotated[
+        list[str], typer.Argument(help="Files, folders, 'globs*.jpg', URLs or tables; - is standard input.")
+    ],
     model: Models = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="File or folder to write. Default: standard output.")
@@ -48,8 +52,8 @@ def tag(
 
     Without -m the bundled model tags garment types; modiste info shows its labels, scores and limitations.
 
-    A table names photos by path or URL, or holds their bytes (Parquet). With a folder as -o, any number of photos
-    is tagged into Parquet files of a thousand rows; a killed job resumes when the command is run again.
+    A table names photos by path or URL, or holds their bytes (Parquet). With a folder as -o, any number is tagged into
+    Parquet files of a thousand rows; run again, a killed job resumes, a finished one tags what is new or has changed.
 
     Examples:
 
@@ -66,28 +70,38 @@ def tag(
 
     if as_json and (kind or output):
         raise UsageError.expected("--json alone", "-o or --format beside it", "-o tags.jsonl without --json")
-    columns = _TableColumns(image_column, root)
     _check_options(photos, explain, given=image_column or root)
     tagger = _Model(model, views, thresholds)
     if output is not None and not output.suffix and kind is None:
         if explain is not None or overwrite:
             option = "--explain" if explain is not None else "--overwrite"
             raise UsageError.expected(f"{option} with a file as -o", f"the folder {output}", "-o tags.csv")
-        _fill(output, photos, columns, tagger, shard=shard, allow_private=allow_private)
+        _fill(output, _Photos.of(photos, image_column, root), tagger, shard=shard, allow_private=allow_private)
         return
     if shard is not None:
         raise UsageError.expected("a folder as -o for --shard", output or "none", "-o tags, without --format")
     if output is not None:
         new_file(output, [*named(photos), *(model or [])], overwrite=overwrite)
     answer = _Answer(output, choose_format(kind, output), explain, as_json)
-    _write(photos, columns, tagger, answer, allow_private=allow_private)
+    _write(_Photos.of(photos, image_column, root), tagger, answer, allow_private=allow_private)
 
 
-class _TableColumns(NamedTuple):
-    """How tables name their photos; None is found out."""
+class _Photos(NamedTuple):
+    """What names the photos, and how tables do; None is found out."""
 
+    arguments: list[str]
     image_column: str | None
     root: str | None
+    stdin: list[InputPhoto]
+
+    @classmethod
+    def of(cls, arguments: list[str], image_column: str | None, root: str | None) -> _Photos:
+        """With what came on standard input, where it is asked for."""
+        from modiste.inputs.arguments import STDIN, named
+        from modiste.inputs.standard_input import read_stdin
+
+        asked = STDIN in named(arguments)
+        return cls(arguments, image_column, root, read_stdin(sys.stdin.buffer) if asked else [])
 
 
 class _Model(NamedTuple):
@@ -135,23 +149,29 @@ def _check_options(photos: list[str], explain: Path | None, *, given: str | None
         fix = "leaving out --image-column and --root"
         raise UsageError.expected(f"a table of photos that '{given}' is about", "none", fix)
     if explain is not None:
+        from modiste.inference.heatmaps import read_heatmaps
+
+        read_heatmaps(explain)
         for folder in filter(os.path.isdir, photos):
             if explain.resolve().is_relative_to(Path(folder).resolve()):
                 want = f"--explain to be outside {folder}, whose photos are tagged"
                 raise UsageError.expected(want, explain, "another folder")
 
 
-def _write(photos: list[str], columns: _TableColumns, tagger: _Model, answer: _Answer, *, allow_private: bool) -> None:
+def _write(photos: _Photos, tagger: _Model, answer: _Answer, *, allow_private: bool) -> None:
     """Tag into one file, or on stdout."""
     from modiste.cli.progress import counting
+    from modiste.cli.workflows import show_notes
     from modiste.inference.tagging import passing, tagged
     from modiste.inference.writers import as_record, write_tags
     from modiste.inputs.arguments import Inputs
 
-    inputs, predictor = Inputs.of(photos, image_column=columns.image_column, root=columns.root), tagger.open()
+    inputs = Inputs.of(photos.arguments, image_column=photos.image_column, root=photos.root, stdin=photos.stdin)
+    predictor = tagger.open()
     fetch = _fetching(allow_private=allow_private)
     with counting("tagging") as progress:
         total = inputs.count()
+        show_notes(inputs.notes())
         stream = tagged(fetch(inputs.items()), predictor, heatmaps=answer.explain is not None)
         said = passing(stream, lambda done: progress(done, max(total, done)))
         if answer.explain is not None:
@@ -168,11 +188,8 @@ def _write(photos: list[str], columns: _TableColumns, tagger: _Model, answer: _A
     name_failures(errors, count)
 
 
-def _fill(
-    folder: Path, photos: list[str], columns: _TableColumns, tagger: _Model, *, shard: str | None, allow_private: bool
-) -> None:
-    """Tag into a folder of parts."""
-    from modiste.cli.progress import counting
+def _fill(folder: Path, photos: _Photos, tagger: _Model, *, shard: str | None, allow_private: bool) -> None:
+    """Tag into a folder of parts; where a killed job is resumed, look for new photos behind it."""
     from modiste.cli.tables import print_words
     from modiste.inference.bulk import BulkJob, Shard
     from modiste.runs.load import model_key
@@ -180,13 +197,36 @@ def _fill(
     predictor, share, fetch = tagger.open(), Shard.parse(shard or "1/1"), _fetching(allow_private=allow_private)
     models = [model_key(one) for one in tagger.files]
     known = {"models": models, "views": predictor.views, "thresholds": tagger.thresholds}
-    job = BulkJob.open(folder, photos, known, image_column=columns.image_column, root=columns.root)
-    with counting("tagging") as bar:
-        total = job.stock.count() // share.all
-        done = job.run(predictor, share, fetch=fetch, progress=lambda now, earlier: bar(now, max(total - earlier, now)))
+    begin = partial(BulkJob.open, folder, photos.arguments, known, image_column=photos.image_column, root=photos.root)
+    job = begin(stdin=photos.stdin)
+    done = _round(job, predictor, share, fetch)
+    tagged = done.photos - done.earlier
+    if job.resumed and share.all == 1:
+        done = _round(begin(stdin=photos.stdin), predictor, share, fetch)
+        tagged += done.photos - done.earlier
     parts = f"{counted(done.photos, 'photo')} in {counted(done.parts, 'part')}"
-    print_words(f"{folder}: {parts}, {done.earlier:,} of them earlier")
+    print_words(f"{folder}: {parts}, {max(0, done.photos - tagged):,} of them earlier")
+    if done.changes is not None:
+        print_words(f"{folder}/changes.csv: {counted(done.changes, 'change')} since the last time")
+    elif share.all > 1:
+        print_words(f"{folder}: other shards are missing; photos that come meanwhile are tagged in the next round")
     name_failures(done.errors, done.photos, failed=done.failed)
+
+
+def _round(
+    job: BulkJob,
+    predictor: BasePredictor,
+    share: Shard,
+    fetch: Callable[[Iterable[InputPhoto]], Iterator[InputPhoto]],
+) -> Done:
+    """Do a shard's part of one round of a job."""
+    from modiste.cli.progress import counting
+    from modiste.cli.workflows import show_notes
+
+    show_notes(job.notes)
+    with counting("tagging") as bar:
+        total = job.count() // share.all
+        return job.run(predictor, share, fetch=fetch, progress=lambda now, earlier: bar(now, max(total - earlier, now)))
 
 
 def _fetching(*, allow_private: bool) -> Callable[[Iterable[InputPhoto]], Iterator[InputPhoto]]:

@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from PIL import Image
+from PIL.AvifImagePlugin import SUPPORTED as AVIF_SUPPORTED
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.ExifTags import Base as ExifTag
@@ -60,6 +61,7 @@ _ALIENS = {
     "a JPEG 2000 photo": re.compile(rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"),
     "a Git LFS pointer": re.compile(rb"version https://git-lfs"),
 }
+_UNREAD = {"HEIC": "an HEIC photo", "JPEG 2000": "a JPEG 2000 photo"}  # photos that Pillow alone can't read
 _TURNS = {  # EXIF 2.3, tag 0x0112: what brings the stored pixels upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -277,6 +279,24 @@ def read_file(path: Path | str) -> bytes:
         raise PhotoError.expected(f"'{path}' to be a readable file", got, "another path") from error
 
 
+def content_kind(head: bytes) -> tuple[str, bool] | None:
+    """What the first bytes of a file (64 suffice) say: "JPEG" or the like, and whether it can be read here.
+
+    None for what is no photo. Stricter than `decode`, which is told what is a photo: text may begin with "BM".
+    """
+    kind = next((kind for kind, (magic, _) in _READERS.items() if magic.match(head)), None)
+    if kind == "BMP" and head[6:10] != bytes(4):
+        return None
+    if kind is not None:
+        return kind, kind != "AVIF" or AVIF_SUPPORTED
+    return next(((name, False) for name, what in _UNREAD.items() if _ALIENS[what].match(head)), None)
+
+
+def foreign_kind(head: bytes) -> str | None:
+    """What the first bytes of a file that is no photo say it is, with its article: "a PDF document"."""
+    return next((what for what, magic in _ALIENS.items() if magic.match(head)), None)
+
+
 def resize(photo: np.ndarray, size: int, mode: Mode) -> np.ndarray:
     """Make a square by antialiased bicubic interpolation.
 
@@ -359,8 +379,7 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
 def _alien(data: bytes) -> tuple[str, str]:
     if not data:
         return "an empty file", "fetching it again"
-    what = next((what for what, magic in _ALIENS.items() if magic.match(data)), "a file of an unknown format")
-    return what, _FORMATS
+    return foreign_kind(data) or "a file of an unknown format", _FORMATS
 
 
 def _refusal(name: str, got: str, fix: str) -> PhotoError:

@@ -1,20 +1,26 @@
 """Bulk tagging into a folder: any number of photos, in parts that are there whole or not at all.
 
-job.json               what is tagged by which model, in parts of what size
+job.json               what is tagged by which model, in parts of what size, and how far it is
 found-0.jsonl, ...     files of folders and patterns, as they were found at the beginning
+plan.parquet           from the second round on: which photo stands in which part, and what has changed
 part-000000.parquet    a row a photo, as `modiste tag -o tags.parquet` has them
+changes.csv            what the last finished round changed
 
-A part holds the same photos whenever the job is resumed, so that each photo is tagged exactly once, however often the
-job is killed and by however many processes: shard 3 of 16 has the parts 2, 18, 34, ...
+A job that is finished begins a new round when it is run again: what is new or has changed is tagged, and what has gone
+is dropped. Within a round nothing moves, however often the job is killed and by however many processes: shard 3 of 16
+has the parts 2, 18, 34, ...
 """
 
 from __future__ import annotations
 
 import json
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,16 +28,22 @@ import polars as pl
 from filelock import FileLock
 
 from modiste.errors import RunError, UsageError
-from modiste.files import WRITING, make_folder, only_process, replacing, write_text
+from modiste.files import WRITING, make_folder, only_process, replacing
+from modiste.inference.job_state import JobState, KnownJob, is_foreign, names_of
+from modiste.inference.parts import SEEN, Seen, look, part_path, part_round, read_part, settle, write_part
 from modiste.inference.predictor import BasePredictor
 from modiste.inference.tagging import passing, tagged
-from modiste.inference.writers import as_frame
-from modiste.inputs.arguments import InputPhoto, Inputs, PhotoStream, grouped, is_table, named, write_found
+from modiste.inference.update import AGAIN, GONE, items_of, make_plan, read_changes, write_all_new, write_changes
+from modiste.inference.writers import Tagged, as_frame
+from modiste.inputs.arguments import InputPhoto, Inputs, Kind, LoadPart, grouped, named, printable, write_found
 
-JOB = "job.json"
+PLAN_FILE, CHANGES = "plan.parquet", "changes.csv"
 _NAMED = 20  # photos that fail are named, the others counted
 _STALE = 3600  # seconds: no part is being written for so long
 PART = 1000  # photos: minutes of work at most, in files that are read with ease
+
+Fetch = Callable[[Iterable[InputPhoto]], Iterator[InputPhoto]]
+Told = Callable[[int, int], None]
 
 
 class Shard(NamedTuple):
@@ -67,6 +79,7 @@ class Done:
         parts: files they are in.
         earlier: photos that needed nothing now.
         errors: why the first of them could not be read; the parts have all.
+        changes: rows of changes.csv; None while other shards are missing, or where there is no such table.
     """
 
     photos: int
@@ -74,6 +87,15 @@ class Done:
     parts: int
     earlier: int
     errors: tuple[str, ...]
+    changes: int | None = None
+
+
+class _Work(NamedTuple):
+    """A part of the round: photos that are to be tagged, and the rows of the plan that it has, if there is one."""
+
+    number: int
+    load: Callable[[], Iterator[tuple[InputPhoto, Seen]]]
+    rows: pl.DataFrame | None = None
 
 
 @dataclass(frozen=True)
@@ -82,13 +104,21 @@ class BulkJob:
 
     Attributes:
         folder: the folder.
-        stock: the photos, as they were when the job began.
+        stock: the photos, as they were when this round began.
         size: photos a part.
+        round: counts from 1.
+        plan: what stands in which part; None in the first round, where photos stand as they come.
+        resumed: whether this round was begun earlier, so that photos that came since wait for the next one.
+        notes: what was left out, a sentence each.
     """
 
     folder: Path
     stock: Inputs
     size: int
+    round: int = 1
+    plan: pl.DataFrame | None = None
+    resumed: bool = False
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def open(
@@ -100,54 +130,64 @@ class BulkJob:
         image_column: str | None = None,
         root: str | None = None,
         size: int = PART,
+        stdin: Sequence[InputPhoto] = (),
     ) -> BulkJob:
-        """Begin a job, or resume it.
+        """Begin a job, resume it, or begin its next round.
 
         Args:
             folder: new, empty, or this very job's.
             arguments: what names the photos, as for `Inputs.of`.
             model: what tags them, as plain data that changes where predictions would.
-            image_column, root: as for `Inputs.of`.
-            size: photos a part; of a job that is resumed, as it was started.
+            image_column, root, stdin: as for `Inputs.of`.
+            size: photos a part; of a job that is there, as it was started.
 
         Raises:
-            RunError: the folder holds something else, or was begun with other photos or another model.
+            RunError: the folder holds something else, or was begun with other photos, or its round with another model.
             UsageError, ManifestError: as `Inputs.of`.
             StorageError: the folder can't be written.
         """
         root, arguments = root and str(Path(root).absolute()), named(arguments)
-        given = {"photos": _photos(arguments), "image_column": image_column, "root": root, "model": model}
-        groups = list(grouped(arguments))
-        begun = (folder / JOB).is_file()  # then it knows its files, which may be gone
-        stocks = {
-            k: Inputs.of(group, image_column=image_column, root=root)
-            for k, (table, group) in enumerate(groups)
-            if table or not begun
-        }
+        given = {"photos": names_of(arguments), "image_column": image_column, "root": root, "model": model}
+        groups = [_Group(kind, group, image_column, root, stdin) for kind, group in grouped(arguments)]
+        known = KnownJob.read(folder)
+        if known is None or known.state.finished:
+            stocks: list[Inputs | None] = [group.inputs() for group in groups]
+        else:  # it knows its files, which may be gone
+            stocks = [group.inputs() if group.kind == "table" else None for group in groups]
         make_folder(folder)
-        if _foreign(folder):
+        if is_foreign(folder):
             raise RunError.expected(f"{folder} to be a new folder or a job's", "another one", "another -o")
+        notes: list[str] = []
         with FileLock(folder / "job.lock"):  # of several shards that begin together, one writes down what there is
-            if not (folder / JOB).is_file():
-                for k, (table, group) in enumerate(groups):
-                    if not table:
-                        write_found(folder / f"found-{k}.jsonl", group)
-                write_text(folder / JOB, json.dumps({**given, "size": size}, indent=1) + "\n")
-        size = _same(folder, given)
-        sources: list[PhotoStream] = []
-        for k, (table, _) in enumerate(groups):
-            sources += (stocks[k] if table else Inputs.found(folder / f"found-{k}.jsonl")).sources
-        return cls(folder, Inputs(sources), size)
+            known = KnownJob.read(folder)
+            if known is not None:
+                known.refuse_other(folder, given)
+            resumed = known is not None and not known.state.finished
+            if known is None:
+                notes = [note for k, group in enumerate(groups) for note in group.write_found(folder, k)]
+                known = KnownJob(given, size, JobState(since="nothing"))
+            elif known.state.finished:
+                stock = _joined([stock or group.inputs() for stock, group in zip(stocks, groups, strict=True)])
+                notes = _plan_round(folder, stock, known, again=known.given["model"] != json.loads(json.dumps(model)))
+                known = KnownJob(given, known.size, known.state.next())
+            if not resumed:
+                known.write(folder)
+            plan = read_part(folder / PLAN_FILE) if known.state.round > 1 else None
+        found = [
+            stock if stock is not None and group.kind == "table" else Inputs.found(folder / f"found-{k}.jsonl")
+            for k, (stock, group) in enumerate(zip(stocks, groups, strict=True))
+        ]
+        return cls(folder, _joined(found), known.size, known.state.round, plan, resumed, tuple(notes))
 
     def run(
         self,
         predictor: BasePredictor,
         shard: Shard = Shard(1, 1),  # noqa: B008 (frozen)
         *,
-        fetch: Callable[[Iterable[InputPhoto]], Iterator[InputPhoto]],
-        progress: Callable[[int, int], None] = lambda *_: None,
+        fetch: Fetch,
+        progress: Told = lambda *_: None,
     ) -> Done:
-        """Tag what this shard has not tagged yet.
+        """Tag what this shard has not tagged yet, and finish the round where it is the last one.
 
         Args:
             predictor: what tags.
@@ -163,39 +203,120 @@ class BulkJob:
         lock = self.folder / f"shard-{share.replace('/', '-of-')}.lock"
         with only_process(lock, f"shard {share} of {self.folder} to be tagged", "another --shard"):
             self._remove_stale()
-            return self._run(predictor, shard, fetch, progress)
+            done = self._run(predictor, shard, fetch, progress)
+            return replace(done, changes=self._finish(share))
 
-    def _run(
-        self,
-        predictor: BasePredictor,
-        shard: Shard,
-        fetch: Callable[[Iterable[InputPhoto]], Iterator[InputPhoto]],
-        progress: Callable[[int, int], None],
-    ) -> Done:
+    def count(self) -> int:
+        """How many photos there are; of text tables, how many lines."""
+        return self.stock.count() if self.plan is None else int((self.plan["change"].fill_null("") != GONE).sum())
+
+    def _run(self, predictor: BasePredictor, shard: Shard, fetch: Fetch, progress: Told) -> Done:
         photos = failed = parts = earlier = 0
         errors: list[str] = []
-        for number, load in enumerate(self.stock.parts(self.size)):
-            if not shard.has(number):
+        for work in self._works():
+            if not shard.has(work.number):
                 continue
-            path = self.folder / f"part-{number:06d}.parquet"
-            if path.exists():
-                frame = _errors(path)
-                earlier += len(frame)
-                progress(photos + len(frame) - earlier, earlier)
+            path = part_path(self.folder, work.number)
+            if self._is_done(work):
+                why = read_part(path, ["error"])["error"]
+                earlier += len(why)
+                progress(photos + len(why) - earlier, earlier)
             else:
 
                 def told(done: int, earlier: int = earlier) -> None:
                     progress(done, earlier)
 
-                passed = passing(tagged(fetch(load()), predictor), told, photos - earlier)
-                frame = as_frame(passed, predictor.label_set)
-                with replacing(path, pl.exceptions.ComputeError) as temporary:
-                    frame.write_parquet(temporary)
-            photos, parts = photos + len(frame), parts + 1
-            why = frame["error"].drop_nulls()
+                frame, kept = self._tag(work, predictor, fetch, partial(_shifted, told, photos - earlier))
+                earlier += kept
+                why = frame["error"]
+            photos, parts = photos + len(why), parts + 1
+            why = why.drop_nulls()
             failed += len(why)
             errors += why.head(_NAMED - len(errors)).to_list()
         return Done(photos, failed, parts, earlier, tuple(errors))
+
+    def _tag(
+        self, work: _Work, predictor: BasePredictor, fetch: Fetch, told: Callable[[int], None]
+    ) -> tuple[pl.DataFrame, int]:
+        """Write a part, and return its rows and how many of them were there."""
+        path = part_path(self.folder, work.number)
+        looked: deque[tuple[InputPhoto, Seen]] = deque()
+        seen: list[Seen] = []
+
+        def watched() -> Iterator[InputPhoto]:
+            for photo, state in work.load():
+                looked.append((photo, state))
+                yield photo
+
+        def settled() -> Iterator[Tagged]:
+            for photo in passing(tagged(fetch(watched()), predictor), told):
+                original, state = looked.popleft()
+                seen.append(settle(state, original, failed=photo.prediction.error is not None))
+                yield photo
+
+        frame = as_frame(settled(), predictor.label_set)
+        states = pl.DataFrame(seen, schema=SEEN, orient="row")
+        kept = 0
+        if work.rows is not None:
+            stays = _staying(work.rows)
+            old = stays.filter(pl.col("change").is_null())
+            kept = len(old)
+            if kept:
+                places = pl.concat(
+                    [
+                        stays.with_row_index("at").filter(pl.col("change").is_null() == there)["at"]
+                        for there in (True, False)
+                    ]
+                )
+                order = places.arg_sort()
+                frame = pl.concat([read_part(path)[old["old_row"]], frame])[order]
+                states = pl.concat([old.select(SEEN.names()), states])[order]
+        write_part(path, frame, states, self.round)
+        return frame, kept
+
+    def _works(self) -> Iterator[_Work]:
+        """All parts of the round."""
+        if self.plan is not None:
+            for (number,), rows in self.plan.group_by("part", maintain_order=True):
+                yield _Work(int(number), partial(self._planned, _staying(rows)), rows)  # type: ignore[call-overload]
+            return
+        numbers = count()
+        for source in self.stock.sources:
+            for load in source.parts(self.size):
+                yield _Work(next(numbers), partial(_looked, load, by_path=source.by_path))
+
+    def _planned(self, rows: pl.DataFrame) -> Iterator[tuple[InputPhoto, Seen]]:
+        """The photos of a part that are to be tagged."""
+        wanted = rows.filter(pl.col("change").is_not_null()).to_dicts()
+        for photo, row in zip(items_of(self.stock, wanted), wanted, strict=True):
+            yield photo, look(photo, by_path=False)._replace(identity=row["identity"])
+
+    def _is_done(self, work: _Work) -> bool:
+        """Whether a part needs nothing in this round."""
+        path = part_path(self.folder, work.number)
+        if work.rows is None or not path.is_file():
+            return path.is_file()
+        return not work.rows["rewrite"][0] or part_round(path) == self.round
+
+    def _finish(self, share: str) -> int | None:
+        """Note that a shard is done; where it is the last one, write what changed -> how many photos did."""
+        with FileLock(self.folder / "job.lock"):
+            known = KnownJob.read(self.folder)
+            if known is None or known.state.round != self.round or known.state.finished:
+                return None
+            state = replace(known.state, shards=tuple(sorted({*known.state.shards, share})))
+            path, changes = self.folder / CHANGES, None
+            if state.covered():
+                if state.since == "nothing":
+                    changes = write_all_new(path, self.folder)
+                elif self.plan is not None:
+                    earlier = read_changes(path) if state.since == "both" and path.is_file() else None
+                    changes = write_changes(path, self.folder, self.plan, earlier)
+                state = replace(state, finished=True, unseen=self.resumed and share == "1/1")
+            replace(known, state=state).write(self.folder)
+            if state.finished:
+                (self.folder / PLAN_FILE).unlink(missing_ok=True)
+            return changes
 
     def _remove_stale(self) -> None:
         """What processes that were killed long ago were writing; another shard's is younger."""
@@ -205,44 +326,61 @@ class BulkJob:
                     old.unlink()
 
 
-def _same(folder: Path, given: dict[str, Any]) -> int:
-    """Photos a part, of a job that was begun with just this.
+class _Group(NamedTuple):
+    """Arguments of one kind that follow each other, and what is known of their tables."""
 
-    Raises:
-        RunError: it was begun with something else.
-    """
-    try:
-        known = dict(json.loads((folder / JOB).read_text(encoding="utf-8")))
-        size = int(known.pop("size"))
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise RunError.expected(f"{folder / JOB} to tell of a job", f"'{error}'", "another -o") from error
-    for key, value in given.items():
-        if json.loads(json.dumps(value)) != known.get(key):
-            want = f"{folder} to be resumed with the {key.replace('_', ' ')} that it was begun with"
-            raise RunError.expected(want, "another", "what it was begun with, or another -o")
-    return size
+    kind: Kind
+    arguments: list[str]
+    image_column: str | None
+    root: str | None
+    stdin: Sequence[InputPhoto]
 
+    def inputs(self) -> Inputs:
+        """Look at what they name."""
+        return Inputs.of(self.arguments, image_column=self.image_column, root=self.root, stdin=self.stdin)
 
-def _errors(path: Path) -> pl.DataFrame:
-    """The column of errors of a part."""
-    try:
-        return pl.read_parquet(path, columns=["error"], glob=False)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        reason = str(error).split("\n", maxsplit=1)[0]
-        raise RunError.expected(f"{path} to be a part that this job wrote", f"'{reason}'", "removing it") from error
+    def write_found(self, folder: Path, k: int) -> list[str]:
+        """Write down what they name, but for tables -> what was left out."""
+        if self.kind == "table":
+            return []
+        return write_found(folder / f"found-{k}.jsonl", self.arguments, self.stdin)
 
 
-def _photos(arguments: Sequence[str]) -> list[list[Any]]:
-    """What names the photos, so that a table that was changed since is noticed."""
-    named: list[list[Any]] = []
-    for argument in arguments:
-        path = Path(argument)
-        state = path.stat() if is_table(path) else None
-        named.append([str(path.absolute()), *([state.st_size, state.st_mtime_ns] if state else [])])
-    return named
+def _plan_round(folder: Path, stock: Inputs, known: KnownJob, *, again: bool) -> list[str]:
+    """Write the plan of the next round -> what is to be said of it."""
+    plan = make_plan(folder, stock, known.size, again=again, paths=_found_paths(folder))
+    with replacing(folder / PLAN_FILE, pl.exceptions.ComputeError) as temporary:
+        plan.write_parquet(temporary)
+    notes = stock.notes()
+    unknown = int((plan["change"] == AGAIN).sum())
+    if again:
+        notes.append(f"Another model or other settings than last time: all {unknown:,} photos are tagged again.")
+    elif unknown:
+        notes.append(f"{unknown:,} photos are tagged again: it isn't known what they were last time.")
+    return notes
 
 
-def _foreign(folder: Path) -> bool:
-    """Whether a folder holds anything but a job, or what one left that was killed before it was written down."""
-    names = {path.name for path in folder.iterdir()}
-    return JOB not in names and not all(name.startswith((WRITING, "found-", "job.lock")) for name in names)
+def _found_paths(folder: Path) -> dict[str, str]:
+    """Absolute paths of photos by name, where the first part doesn't say them: an earlier version wrote it."""
+    first = part_path(folder, 0)
+    if first.is_file() and part_round(first):
+        return {}
+    lists = [Inputs.found(path) for path in sorted(folder.glob("found-*.jsonl"))]
+    return {photo.id: printable(str(photo.source)) for stock in lists for photo in stock.items()}
+
+
+def _joined(stocks: Sequence[Inputs]) -> Inputs:
+    return Inputs([source for stock in stocks for source in stock.sources])
+
+
+def _looked(load: LoadPart, *, by_path: bool) -> Iterator[tuple[InputPhoto, Seen]]:
+    for photo in load():
+        yield photo, look(photo, by_path=by_path)
+
+
+def _staying(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.filter(pl.col("change").is_null() | (pl.col("change") != GONE))
+
+
+def _shifted(told: Callable[[int], None], before: int, done: int) -> None:
+    told(before + done)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import islice, starmap
@@ -15,9 +14,8 @@ import polars as pl
 from modiste.data.photo_columns import ROLES, column_key, find_path_and_url, local_path
 from modiste.data.tables import RowStream, beside, check_file, estimate, open_rows
 from modiste.errors import ManifestError, PhotoError
-from modiste.inputs.arguments import InputPhoto, LoadPart, PhotoStream, Url, batches
+from modiste.inputs.arguments import REMOTE, InputPhoto, LoadPart, PhotoStream, Url, batches
 
-_REMOTE = re.compile(r"https?://", re.IGNORECASE)
 _SAMPLE = 1000  # rows that show what the columns hold
 
 
@@ -83,7 +81,7 @@ def _reader(stream: RowStream, image_column: str | None, root: Path) -> Callable
         if not (id_ or place or url):
             error = PhotoError.expected(f"row {number} of {path} to name a photo", "a blank", "filling it in")
             return InputPhoto(f"row {number}", error)
-        if _REMOTE.match(place):
+        if REMOTE.match(place):
             url, place = place, ""
         file = _file(root, place or f"{folder}/{id_}.jpg".lstrip("/"))
         remote = url and (not (place or id_) or not os.path.isfile(file))  # noqa: PTH113  Path raises for a name that is too long
@@ -155,7 +153,7 @@ def photos_of(path: Path, name: str, content: pl.Expr, place: pl.Expr) -> PhotoS
     def parts(size: int) -> Iterator[LoadPart]:
         return (partial(load, start, size) for start in range(0, count, size))
 
-    return PhotoStream(lambda: count, parts)
+    return PhotoStream(lambda: count, parts, rows=load)
 
 
 def _unreadable(path: Path, error: Exception) -> ManifestError:
