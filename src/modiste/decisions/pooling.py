@@ -1,8 +1,8 @@
 """Products: what several photos of one product are together, their probabilities and what is known of them.
 
-    mean            the mean of the photos' logits, label by label
-    most-certain    of a label, the probability that is farthest from one half; of an exclusive group, all
-                    probabilities of the photo whose highest one there is the highest
+mean            the mean of the photos' logits, label by label
+most-certain    of a label, the probability that is farthest from one half; of an exclusive group, all
+                probabilities of the photo whose highest one there is the highest
 """
 
 from __future__ import annotations
