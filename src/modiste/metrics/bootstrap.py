@@ -62,7 +62,7 @@ class Comparison:
 
     def sentence(self, first: str = "A", second: str = "B") -> str:
         """The comparison in words, with names for the two."""
-        what = _spoken(self.name)
+        what = spoken(self.name)
         if math.isnan(self.better):
             return f"Nothing is known that {first} and {second} could be compared by in {what}."
         # A thousand replicates don't tell 0.995 from certain.
@@ -225,7 +225,8 @@ def _group_numbers(groups: np.ndarray | None, n: int) -> np.ndarray:
     return np.unique(groups, return_inverse=True)[1]
 
 
-def _spoken(name: str) -> str:
+def spoken(name: str) -> str:
+    """A score's name in words: "mAP", "macro F2", "accuracy of 'garment'"."""
     kind, _, rest = name.partition(".")
     if kind in AVERAGES:
         return f"{kind} {_WORDS.get(rest, rest)}"
