@@ -122,7 +122,9 @@ class BasePredictor(ABC):
             PhotoError: not one of them can be read.
             UsageError: there is no photo.
         """
-        photos = tuple(self.stream([sources] if isinstance(sources, str | bytes) else sources))
+        if isinstance(sources, str | bytes | os.PathLike):  # else the letters of a path would be photos
+            sources = [sources]
+        photos = tuple(self.stream(sources))
         if not photos:
             raise UsageError.expected(f"photos of {name}", "none", "at least one")
         readable = [photo.prob_array for photo in photos if photo.error is None]
