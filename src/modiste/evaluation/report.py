@@ -88,9 +88,8 @@ def write_report(
         photos: n files; one that can't be read shows as a grey box with its name.
         decision: how probabilities became decisions.
         facts, intervals: what a reader should know, in order; of the scores, by the names of `weighted.flat`.
-        operating: points of rising precision; empty draws no curve.
+        operating, products: points of rising precision, none draw no curve; scores of whole products, if any.
         history, notes, tags: rows as `plot_history` takes them; sentences above everything; what makes heatmaps.
-        products: scores of whole products; None shows none.
 
     Raises:
         UsageError: the numbers of photos differ.
@@ -113,8 +112,6 @@ def write_report(
         decision=decision,
         intervals=intervals,
         operating=operating,
-        few=FEW,
-        beta=_beta(decision),
         plots=plots.drawn,
         pairs=_pairs(scored),
         cards=photo_cards(scored, photos, tags),
@@ -258,9 +255,10 @@ def _number(value: float | None) -> str:
     return "–" if value is None or math.isnan(value) else f"{value:.3f}"
 
 
-def _page(**content: object) -> str:
+def _page(*, decision: Decision, **content: object) -> str:
     filters: dict[str, Callable[..., str]] = {"number": _number, "confusion_file": _confusion_file, "spoken": spoken}
-    return render("report.html.j2", filters, most_labels=MOST_LABELS, most_chips=_MOST_CHIPS, **content)
+    known = {"most_labels": MOST_LABELS, "most_chips": _MOST_CHIPS, "few": FEW, "beta": _beta(decision)}
+    return render("report.html.j2", filters, decision=decision, **known, **content)
 
 
 def report_evaluation(run: Run | BlendRun, evaluation: Evaluation) -> Path:
