@@ -73,6 +73,21 @@ def test_thresholds_of_products_are_tuned_on_what_is_pooled(rng):
     np.testing.assert_array_equal(plain.decisions, pooled > fitted.thresholds.values)
 
 
+def test_other_label_frequencies_move_thresholds_of_products_too(rng):
+    products, targets, raw = views(rng)
+    folds, here = make_folds(targets, products.numbers, 5), np.array([0.2, 0.6])
+    config = DecideConfig(policy="fbeta:1", calibration="platt")
+    fitted = fit_decision(config, targets, raw, folds, LABELS, here=here).decision
+    made = fit_products(fitted, "mean", raw, products, LABELS)
+    pooled = pool(fitted.apply(raw, LABELS).probs, products.numbers, LABELS)
+    shares = targets.mean(axis=0)
+    weights = np.stack([here / shares, (1 - here) / (1 - shares)], axis=1)
+    right = tune_thresholds(fitted.policy, products.targets, pooled, LABELS, weights).thresholds.values
+    np.testing.assert_allclose(made.products.thresholds.values, right, rtol=1e-6)
+    unweighted = tune_thresholds(fitted.policy, products.targets, pooled, LABELS).thresholds.values
+    assert np.abs(unweighted - right).max() > 0.01
+
+
 @pytest.mark.parametrize("pooling", [None, "mean", "most-certain"])
 def test_cross_fitting_never_sees_the_product_it_judges(pooling, rng):
     products, targets, raw = views(rng, products=80, photos=3)

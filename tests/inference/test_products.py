@@ -176,10 +176,10 @@ def test_products_on_stdout(trained, table, modiste):
     ("options", "words"),
     [
         (["sku"], "column 'sku' in TABLE, but got only 'image', 'product_id'"),
-        (["product_id", "-o", "tags"], "one table to write, but got the folder tags"),
-        (["product_id", "-o", "tags", "--shard", "1/2"], "one table to write, but got --shard"),
-        (["product_id", "--explain", "why"], "one table to write, but got --explain"),
-        (["product_id", "--format", "jd", "-o", "x.txt"], "one table to write, but got --format jd"),
+        (["product_id", "-o", "tags"], "--by without a folder as -o, but got both"),
+        (["product_id", "-o", "tags", "--shard", "1/2"], "--by without --shard, but got both"),
+        (["product_id", "--explain", "why"], "--by without --explain, but got both"),
+        (["product_id", "--format", "jd", "-o", "x.txt"], "--by without --format jd, but got both"),
         (["product_id", "FOLDER"], "tables with a column 'product_id' for --by, but got 'FOLDER'"),
     ],
 )

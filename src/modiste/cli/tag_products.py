@@ -29,11 +29,11 @@ def check_product_options(output: Path | None, kind: str | None, *, explain: Pat
         "--explain": explain is not None,
         "--shard": shard is not None,
         "--format jd": kind == "jd",
-        f"the folder {output}": output is not None and not output.suffix and kind is None,
+        "a folder as -o": output is not None and not output.suffix and kind is None,
     }
-    given = [option for option, there in refused.items() if there]
-    if given:
-        raise UsageError.expected("--by with one table to write", given[0], "-o products.csv")
+    for option, given in refused.items():
+        if given:
+            raise UsageError.expected(f"--by without {option}", "both", "-o products.csv")
 
 
 def write_by_product(
