@@ -27,9 +27,10 @@ import numpy as np
 import polars as pl
 from PIL import Image, ImageEnhance, ImageOps
 
-from modiste.config import Recipe
+from modiste.config import DecideConfig, Recipe
 from modiste.data.groups import group_numbers
 from modiste.data.manifest import Manifest
+from modiste.decisions.fit import fit_decision, make_folds
 from modiste.decisions.fit_products import fit_products
 from modiste.decisions.pooling import POOLINGS, Products
 from modiste.demo.demo import PICTURES, SEED, SIZE
@@ -37,6 +38,7 @@ from modiste.demo.drawing import draw_dataset, draw_garment, draw_styles
 from modiste.evaluation.evaluate import score_predictions
 from modiste.evaluation.tune import tune
 from modiste.labels import LabelSet
+from modiste.metrics.scores import score
 from modiste.runs.predictions import predicted
 from modiste.runs.run import Run
 from modiste.training.loop import train
@@ -44,6 +46,7 @@ from modiste.training.loop import train
 PRODUCTS = {"val": 120, "test": 400}
 PHOTOS = 5  # a product
 LEAST = 12  # products with each style
+POLICIES = ("fbeta:1", "fbeta:2", "precision:0.9", "recall:0.9")
 LABELS = LabelSet.read("jd2018")
 
 
@@ -114,9 +117,9 @@ def rows(kind: str, folder: Path) -> list[str]:
     val, test = predicted(run, "val"), predicted(run, "test")
     known = Products.of(group_numbers(val.part), val.part.targets, run.label_set)
     kept = tuned.decision.product_rule.pooling
+    decisions = {name: fit_products(tuned.decision, name, val.raw, known, run.label_set) for name in POOLINGS}
     lines = []
-    for pooling in POOLINGS:
-        decision = fit_products(tuned.decision, pooling, val.raw, known, run.label_set)
+    for pooling, decision in decisions.items():
         evaluation = score_predictions(run, "test", test, decision)
         if not lines:
             map_, f2 = evaluation.scores.map, evaluation.scores.macro.f2
@@ -130,17 +133,38 @@ def rows(kind: str, folder: Path) -> list[str]:
     return lines
 
 
+def threshold_rows(kind: str, folder: Path) -> list[str]:
+    """For each policy a line with the thresholds of photos, and one with those of products; pooled by the mean."""
+    run, lines = Run.read(folder), []
+    label_set, val, test = run.label_set, predicted(run, "val"), predicted(run, "test")
+    known, new = (Products.of(group_numbers(one.part), one.part.targets, label_set) for one in (val, test))
+    folds = make_folds(val.part.targets, known.numbers, 5)
+    for policy in POLICIES:
+        config = DecideConfig(policy=policy, calibration="auto")
+        plain = fit_decision(config, val.part.targets, val.raw, folds, label_set).decision
+        tuned = fit_products(plain, "mean", val.raw, known, label_set)
+        for whose, decision in (("photos", plain), ("products", tuned)):
+            decided = decision.apply_products(decision.apply(test.raw, label_set).probs, new.numbers, label_set)
+            found = score(new.targets, *decided, label_set)
+            reached = f"{found.micro.precision:.3f} | {found.micro.recall:.3f}"
+            lines.append(f"| {kind} | {policy} | {whose} | {found.macro.f1:.3f} | {found.macro.f2:.3f} | {reached} |")
+    return lines
+
+
 def main() -> None:
     folder = Path(sys.argv[1])
     run = train_once(folder)
-    lines = [line for kind in (views, drawings) for line in rows(kind.__name__, make(folder, run, kind))]
+    folders = {kind.__name__: make(folder, run, kind) for kind in (views, drawings)}
     print(
         f"{date.today()}, {os.cpu_count()} cores, {platform.machine()}; the demo's network on drawn garments of {SIZE} "
         f"px, {PHOTOS} pictures a product; tuned on {PRODUCTS['val']} products, scored on {PRODUCTS['test']}, one "
         "training\n"
     )
     print("| five pictures | answer | test mAP | gain (95 %) | macro F2 | gain (95 %) |\n|---|---|---|---|---|---|")
-    print("\n".join(lines))
+    print("\n".join(line for each in folders.items() for line in rows(*each)))
+    print("\n| five pictures | policy | thresholds of | macro F1 | macro F2 | precision | recall |")
+    print("|---|---|---|---|---|---|---|")
+    print("\n".join(line for each in folders.items() for line in threshold_rows(*each)))
 
 
 if __name__ == "__main__":
