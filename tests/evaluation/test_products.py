@@ -13,6 +13,7 @@ from sklearn.metrics import average_precision_score, fbeta_score
 
 from modiste.audit.check import look
 from modiste.cli.workflows import show_evaluation
+from modiste.config import DataConfig
 from modiste.data.groups import group_numbers, keep_together
 from modiste.data.manifest import Manifest
 from modiste.decisions.pooling import Products
@@ -181,6 +182,13 @@ def test_groups_of_people_are_no_products(run):
         "such.",
     )
     assert json.loads((run / "metrics.json").read_text())["evaluations"][-1]["products"] is None
+
+
+def test_the_contributors_of_real_photos_are_no_products(shared):
+    config = DataConfig(label_columns=("garment",), group_column="contributor")
+    photos = Manifest.read(shared / "data" / "clothing" / "labels.csv", config)
+    found = Products.of(group_numbers(photos), photos.targets, photos.label_set)
+    assert found.several > 50 and not found.plausible
 
 
 def test_photos_that_contradict_each_other_are_counted(run, capsys):
