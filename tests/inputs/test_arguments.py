@@ -95,8 +95,8 @@ def test_a_table_says_which_product_a_photo_shows(folder, kind):
     ]
     assert isinstance(said[3].source, PhotoError)
     assert [item.product for item in found(table)] == [""] * 4
-    (fetching,) = fetched([said[0]], FetchConfig())
-    assert fetching.product == "7"
+    (refused,) = fetched([InputPhoto("a", Url("http://127.0.0.1/a.jpg"), "7")], FetchConfig())
+    assert isinstance(refused.source, PhotoError) and refused.product == "7"
 
 
 def test_a_parquet_file_of_photos_says_which_product_each_shows(tmp_path):
