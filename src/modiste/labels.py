@@ -123,6 +123,10 @@ class LabelSet:
                 f"a label of '{self.name}'", f"'{label}'", "one of " + ", ".join(f"'{c}'" for c in close)
             ) from None
 
+    def chosen(self, decisions: np.ndarray) -> tuple[str, ...]:
+        """Ids of the labels that one photo's decisions (labels,) say 1 of, in order."""
+        return tuple(label for label, yes in zip(self.ids, decisions, strict=True) if yes)
+
     @cached_property
     def exclusive(self) -> dict[str, np.ndarray]:
         """Name of each exclusive group -> positions of its labels, int array."""

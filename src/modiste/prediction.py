@@ -80,12 +80,11 @@ class Prediction:
 
     def __repr__(self) -> str:
         if self.error is not None:
-            return f"Prediction({self.photo!r}, error={self.error!r})"
+            return f"{type(self).__name__}({self.photo!r}, error={self.error!r})"
         probs = self.probs
         chosen = sorted(self.labels, key=lambda label: -probs[label])
-        return (
-            f"Prediction({self.photo!r}, {', '.join(f'{label} {probs[label]:.2f}' for label in chosen) or 'no label'})"
-        )
+        words = ", ".join(f"{label} {probs[label]:.2f}" for label in chosen) or "no label"
+        return f"{type(self).__name__}({self.photo!r}, {words})"
 
     def _repr_html_(self) -> str:
         """For notebooks: the photo, and a bar for each label that is chosen or probable, with its threshold."""
@@ -156,6 +155,19 @@ class Prediction:
         heat: np.ndarray = spread @ np.maximum(self.maps[k], 0) @ spread.T
         heat /= max(float(heat.max()), 1e-12)
         return heat.astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ProductPrediction(Prediction):
+    """The labels of one product, from all of its photos that could be read.
+
+    `photo` is what the product is called; it has no heatmaps of its own, and no preview.
+
+    Attributes:
+        photos: what each photo says alone, in order; with `error` where it could not be read.
+    """
+
+    photos: tuple[Prediction, ...] = ()
 
 
 class RawPrediction(NamedTuple):

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 
 from modiste.config import DecideConfig
 from modiste.decisions.calibration import Calibration, fit_label
-from modiste.decisions.decision import Decision, LabelShift
+from modiste.decisions.decision import Decision, LabelShift, ProductRule
 from modiste.decisions.fit import cross_fit_decision, fit_decision, make_folds
 from modiste.decisions.label_shift import adjust
 from modiste.decisions.policies import Policy
@@ -114,6 +115,50 @@ def test_the_key_tells_decisions_apart_and_not_where_they_were_tuned(decision, c
     assert Decision.from_dict({**content, "provenance": {}}, LABELS, "decision.json").key == decision.key
     change(content)
     assert Decision.from_dict(content, LABELS, "decision.json").key != decision.key
+
+
+def test_how_products_are_decided_travels_with_the_decision(decision, tmp_path):
+    rule = ProductRule("most-certain", Thresholds(np.array([0.1, 1 / 3, 0.7]), "by hand"))
+    made = replace(decision, products=rule)
+    made.write(tmp_path / "decision.json", LABELS)
+    back = Decision.read(tmp_path / "decision.json", LABELS)
+    assert (back.key, back.thresholds_key) == (made.key, made.thresholds_key)
+    assert made.key != decision.key and made.thresholds_key != decision.thresholds_key
+    probs = decision.apply(simulated(1, 200)[1], LABELS).probs
+    photos, numbers = probs.reshape(100, 2, 3), np.repeat(np.arange(100), 2)
+    said = back.apply_products(probs, numbers, LABELS)
+    surest = np.abs(photos.astype(float) - 0.5).argmax(axis=1)[:, None]
+    np.testing.assert_array_equal(said.probs, np.take_along_axis(photos, surest, axis=1)[:, 0])
+    np.testing.assert_array_equal(said.decisions, said.probs > rule.thresholds.values)
+
+
+def test_a_file_of_an_earlier_modiste_pools_by_the_mean_with_the_thresholds_of_photos(decision):
+    content = json.loads(json.dumps(decision.to_dict(LABELS)))
+    assert content.pop("products") is None  # the key that earlier files lack
+    back = Decision.from_dict(content, LABELS, "decision.json")
+    assert back.key == decision.key and back.products is None
+    probs = decision.apply(simulated(1, 40)[1], LABELS).probs
+    said = back.apply_products(probs, np.arange(40) // 4, LABELS)
+    logits = np.log(probs / (1 - probs.astype(float))).reshape(10, 4, 3).mean(axis=1)
+    np.testing.assert_allclose(said.probs, 1 / (1 + np.exp(-logits)), rtol=1e-5)
+    np.testing.assert_array_equal(said.decisions, said.probs > decision.thresholds.values)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rule: rule.update(pooling="median"), "mean, most-certain, but got 'median'"),
+        (lambda rule: rule.pop("pooling"), "pooling"),
+        (lambda rule: rule["thresholds"].pop("民族"), "民族 in only one"),
+        (lambda rule: rule["thresholds"].update(shirt=7), "7"),
+    ],
+)
+def test_refuses_a_rule_for_products_that_does_not_fit(decision, change, message):
+    made = replace(decision, products=ProductRule("mean", decision.thresholds))
+    content = json.loads(json.dumps(made.to_dict(LABELS)))
+    change(content["products"])
+    with pytest.raises(RunError, match=message):
+        Decision.from_dict(content, LABELS, "decision.json")
 
 
 @settings(deadline=None)

@@ -15,7 +15,8 @@ import modiste as package
 from modiste.config import ImageConfig, ModelConfig
 from modiste.data.manifest import Manifest
 from modiste.decisions.blend import Blend
-from modiste.decisions.decision import Decision
+from modiste.decisions.decision import Decision, ProductRule
+from modiste.decisions.thresholds import Thresholds
 from modiste.errors import ModisteError, UsageError
 from modiste.exporting import export as exporting
 from modiste.exporting import int8
@@ -67,8 +68,13 @@ def test_one_photo_and_many_go_through_other_sessions_to_the_same_end(exported, 
 def test_a_tuned_decision_travels_with_the_file(trained, photos, tmp_path):
     shutil.copytree(trained, tmp_path / "run")
     package.tune(tmp_path / "run", policy="fbeta:2", calibration="platt", split="train")
+    opened = Run.read(tmp_path / "run")
+    rule = ProductRule("most-certain", Thresholds.fixed(0.3, len(opened.label_set)))
+    replace(opened.decision, products=rule).write(tmp_path / "run" / "decision.json", opened.label_set)
     package.export(tmp_path / "run", tmp_path / "tuned.onnx")
     run, file = load(tmp_path / "run"), load(tmp_path / "tuned.onnx")
+    assert file.decision.products.pooling == "most-certain"
+    assert file.predict_product(photos).labels == run.predict_product(photos).labels
     assert file.decision.to_dict(file.label_set) == run.decision.to_dict(run.label_set)
     for one, two in zip(run.stream(photos), file.stream(photos), strict=True):
         np.testing.assert_allclose(two.prob_array, one.prob_array, atol=1e-4)

@@ -77,6 +77,44 @@ def test_a_table_names_paths_or_urls(folder, kind):
     ]
 
 
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet"])
+def test_a_table_says_which_product_a_photo_shows(folder, kind):
+    rows = [
+        {"sku": "7", "image": "b.jpg", "url": ""},
+        {"sku": "8", "image": "", "url": "http://x.org/2.jpg"},
+        {"sku": "", "image": "a.JPG", "url": ""},
+        {"sku": "7", "image": "", "url": ""},
+    ]
+    table = write(folder / f"list.{kind}", rows)
+    said = list(Inputs.of_products([str(table)], "sku").items())
+    assert [(item.id, item.product) for item in said] == [
+        ("b.jpg", "7"),
+        ("http://x.org/2.jpg", "8"),
+        ("a.JPG", ""),
+        ("row 4", "7"),
+    ]
+    assert isinstance(said[3].source, PhotoError)
+    assert [item.product for item in found(table)] == [""] * 4
+    (refused,) = fetched([InputPhoto("a", Url("http://127.0.0.1/a.jpg"), "7")], FetchConfig())
+    assert isinstance(refused.source, PhotoError) and refused.product == "7"
+
+
+def test_a_parquet_file_of_photos_says_which_product_each_shows(tmp_path):
+    pl.DataFrame({"id": ["a", "b"], "bytes": [b"a", b"b"], "sku": [5, None]}).write_parquet(tmp_path / "x.parquet")
+    said = list(Inputs.of_products([str(tmp_path / "*.parquet")], "sku").items())
+    assert said == [InputPhoto("a", b"a", "5"), InputPhoto("b", b"b", "")]
+    with pytest.raises(ModisteError, match=r"column 'handle' in .*x\.parquet, but got only 'id', 'sku'"):
+        Inputs.of_products([str(tmp_path / "x.parquet")], "handle")
+
+
+def test_products_come_from_tables_that_name_them(folder):
+    table = write(folder / "list.csv", [{"image": "b.jpg", "colour": "red"}])
+    with pytest.raises(ModisteError, match=r"column 'sku' in .*list\.csv, but got only 'image', 'colour'"):
+        Inputs.of_products([str(table)], "sku")
+    with pytest.raises(UsageError, match=r"tables with a column 'sku' for --by, but got '.*in', which is none"):
+        Inputs.of_products([str(table), str(folder)], "sku")
+
+
 def test_a_blank_row_is_an_error_of_its_own(folder):
     table = write(folder / "list.csv", [{"image": "b.jpg", "note": "x"}, {"image": "", "note": "y"}])
     good, bad = found(table)

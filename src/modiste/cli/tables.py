@@ -11,10 +11,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from modiste.decisions.fit_thresholds import FEW
+from modiste.metrics.bootstrap import spoken
 from modiste.metrics.weighted import flat_scores
 
 if TYPE_CHECKING:  # need torch, or the network
     from modiste.evaluation.evaluate import Evaluation
+    from modiste.evaluation.products import ProductScores
     from modiste.evaluation.tune import Tuned
     from modiste.experiments.ranking import Ranking
     from modiste.fetching.manifest import Summary
@@ -99,6 +101,8 @@ def print_scores(evaluation: Evaluation) -> None:
         beside = ["", f"{result.majority_accuracy:.4f}"]
         table.add_row(f"accuracy {group}", f"{result.accuracy:.4f}", _range(evaluation, name), *beside)
     Console().print(table)
+    if evaluation.products is not None:
+        print_products(evaluation.products)
     if scores.left_out:
         console.print(f"without positives, so left out of the means: {', '.join(scores.left_out)}")
     few = [label for label, one in scores.labels.items() if 0 < one.positives < FEW]
@@ -106,6 +110,19 @@ def print_scores(evaluation: Evaluation) -> None:
         console.print(f"fewer than {FEW} positives, so these scores say next to nothing: {', '.join(few)}")
     for note in evaluation.notes:
         console.print(note)
+
+
+def print_products(products: ProductScores) -> None:
+    """A table of the scores of whole products beside those of their photos, on stdout."""
+    table = Table(title=escape(products.sentence))
+    for name in ("score", "a photo", "a product", "95 % interval", "gain", "95 % of the gain"):
+        table.add_column(name, justify="left" if name == "score" else "right")
+    for gain in products.gains:
+        own, gained = products.intervals[gain.name], gain.interval
+        of_product = f"{gain.second:.4f}", f"{own.low:.3f} to {own.high:.3f}"
+        of_gain = f"{gain.difference:+.4f}", f"{gained.low:+.3f} to {gained.high:+.3f}"
+        table.add_row(escape(spoken(gain.name)), f"{gain.first:.4f}", *of_product, *of_gain)
+    Console().print(table)
 
 
 def _range(evaluation: Evaluation, name: str) -> str:

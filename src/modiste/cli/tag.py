@@ -13,6 +13,7 @@ import typer
 
 from modiste.cli.options import AllowPrivate, ImageColumn, Json, Models, Overwrite, Root, Thresholds, Views, new_file
 from modiste.cli.output import name_failures, print_json
+from modiste.cli.tag_products import ProductAnswer, check_product_options, write_by_product
 from modiste.errors import UsageError
 from modiste.words import counted
 
@@ -43,6 +44,10 @@ def tag(
     views: Views = None,
     thresholds: Thresholds = None,
     shard: Annotated[str | None, typer.Option(help="With a folder as -o: 3/16 tags the third of 16 shares.")] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="Column of products in a table: photos of one product give one answer."),
+    ] = None,
     image_column: ImageColumn = None,
     root: Root = None,
     allow_private: AllowPrivate = False,
@@ -61,17 +66,21 @@ def tag(
 
         modiste tag catalogue/ -m coat.onnx -o tags.csv
 
+        modiste tag catalogue.csv -m coat.onnx --by product_id -o products.csv
+
         modiste tag millions.parquet -m coat.onnx -o tags/ --shard 3/16
 
         modiste tag test.txt --root photos -m runs/paper -o submission.txt --format jd
     """
     from modiste.inference.writers import choose_format
-    from modiste.inputs.arguments import named
+    from modiste.inputs.arguments import Inputs, named
 
     if as_json and (kind or output):
         raise UsageError.expected("--json alone", "-o or --format beside it", "-o tags.jsonl without --json")
     _check_options(photos, explain, given=image_column or root)
     tagger = _Model(model, views, thresholds)
+    if by is not None:
+        check_product_options(output, kind, explain=explain, shard=shard)
     if output is not None and not output.suffix and kind is None:
         if explain is not None or overwrite:
             option = "--explain" if explain is not None else "--overwrite"
@@ -82,7 +91,13 @@ def tag(
         raise UsageError.expected("a folder as -o for --shard", output or "none", "-o tags, without --format")
     if output is not None:
         new_file(output, [*named(photos), *(model or [])], overwrite=overwrite)
-    answer = _Answer(output, choose_format(kind, output), explain, as_json)
+    form = choose_format(kind, output)
+    if by is not None:
+        inputs = Inputs.of_products(photos, by, image_column=image_column, root=root)
+        answered = ProductAnswer(output, form, tagger.name if as_json else None)
+        write_by_product(inputs, tagger.open(), answered, _fetching(allow_private=allow_private))
+        return
+    answer = _Answer(output, form, explain, as_json)
     _write(_Photos.of(photos, image_column, root), tagger, answer, allow_private=allow_private)
 
 

@@ -1,7 +1,8 @@
 """Decision: from a network's probabilities to the labels of a photo, as one value and one file.
 
-calibration -> correction for label shift -> thresholds. What was tuned together travels together, and
-whoever tags, evaluates or exports applies the same value.
+calibration -> correction for label shift -> thresholds; of several photos of one product, the pooled probabilities
+meet thresholds of their own. What was tuned together travels together, and whoever tags, evaluates or exports applies
+the same value.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 from modiste.decisions.calibration import Calibration
 from modiste.decisions.label_shift import adjust
 from modiste.decisions.policies import Policy
+from modiste.decisions.pooling import POOLINGS, Pooling, pool
 from modiste.decisions.thresholds import Thresholds
 from modiste.errors import ModisteError, RunError, UsageError
 from modiste.files import StrPath, write_text
@@ -34,6 +36,13 @@ class LabelShift(NamedTuple):
     here: np.ndarray
 
 
+class ProductRule(NamedTuple):
+    """How several photos of one product are decided together: pooled, then by thresholds of products."""
+
+    pooling: Pooling
+    thresholds: Thresholds
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Decision:
     """How probabilities become decisions.
@@ -44,6 +53,7 @@ class Decision:
         calibration: of the network's probabilities.
         label_shift: corrects calibrated probabilities for a catalogue with other label frequencies; None does not.
         provenance: what it was tuned on, when, and what to expect of it; plain data, empty where nothing was tuned.
+        products: how products are decided; None takes the mean of logits and the thresholds of photos.
     """
 
     policy: Policy
@@ -51,6 +61,7 @@ class Decision:
     calibration: Calibration
     label_shift: LabelShift | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    products: ProductRule | None = None
 
     def __repr__(self) -> str:
         known = self.provenance
@@ -89,9 +100,34 @@ class Decision:
         return Decided(probs, self.thresholds.apply(probs, label_set))
 
     @property
+    def product_rule(self) -> ProductRule:
+        """How products are decided."""
+        return self.products or ProductRule("mean", self.thresholds)
+
+    def apply_products(self, probs: np.ndarray, products: np.ndarray, label_set: LabelSet) -> Decided:
+        """Decide products of several photos.
+
+        Args:
+            probs: (n, labels), of the photos as `apply` gives them.
+            products: (n,) int, the product of each photo: every number from 0 to products - 1.
+            label_set: names the label axis.
+
+        Returns:
+            probs and decisions (products, labels).
+
+        Raises:
+            UsageError: shapes differ.
+        """
+        pooled = pool(probs, products, label_set, self.product_rule.pooling)
+        return Decided(pooled, self.product_rule.thresholds.apply(pooled, label_set))
+
+    @property
     def thresholds_key(self) -> str:
         """Tells whether the thresholds are still those that were tuned, or were edited by hand."""
-        return hashlib.sha256(self.thresholds.values.tobytes()).hexdigest()[:16]
+        values = self.thresholds.values.tobytes()
+        if self.products is not None:
+            values += self.products.thresholds.values.tobytes() + self.products.pooling.encode()
+        return hashlib.sha256(values).hexdigest()[:16]
 
     @property
     def key(self) -> str:
@@ -99,6 +135,8 @@ class Decision:
         calibration = [[one.method, one.slope, *one.x, *one.y] for one in self.calibration.labels]
         shift = self.label_shift and [shares.tolist() for shares in self.label_shift]
         rule = [str(self.policy), self.thresholds.values.tolist(), calibration, shift]
+        if self.products is not None:  # a decision of an earlier modiste keeps its key
+            rule += [self.products.pooling, self.products.thresholds.values.tolist()]
         return hashlib.sha256(json.dumps(rule).encode()).hexdigest()
 
     @property
@@ -108,16 +146,19 @@ class Decision:
 
     def to_dict(self, label_set: LabelSet) -> dict[str, Any]:
         """Plain data for JSON, the layout of `decision.json`."""
-        # item() of a float32 would show its binary tail (0.30000001192092896); str gives the shortest that reads back
-        values = [float(str(value)) for value in self.thresholds.values]
         return {
             "policy": str(self.policy),
-            "thresholds": dict(zip(label_set.ids, values, strict=True)),
+            "thresholds": _by_label(self.thresholds, label_set),
             "calibration": self.calibration.to_dict(label_set) if self.calibrated else None,
             "mix": self.label_shift  # the key's name is part of the format, in exported files too
             and {
                 name: dict(zip(label_set.ids, shares.tolist(), strict=True))
                 for name, shares in zip(LabelShift._fields, self.label_shift, strict=True)
+            },
+            "products": self.products
+            and {
+                "pooling": self.products.pooling,
+                "thresholds": _by_label(self.products.thresholds, label_set),
             },
             "provenance": dict(self.provenance),
         }
@@ -167,23 +208,28 @@ class Decision:
         name = Path(source).name
         try:
             policy = Policy.parse(str(content["policy"]))
-            differing = sorted(set(content["thresholds"]) ^ set(label_set.ids))
-            if differing:
-                raise RunError.expected(
-                    f"{source} to have the labels of '{label_set.name}'",
-                    f"{', '.join(differing[:3])} in only one of them",
-                    _again(name),
-                )
-            values = _vector(content["thresholds"], label_set)
-            thresholds = Thresholds(values, f"{policy}, {name}", policy.top, policy.never_empty)
+            rule = content.get("products")
+            for part in (content, rule) if rule else (content,):
+                differing = sorted(set(part["thresholds"]) ^ set(label_set.ids))
+                if differing:
+                    raise RunError.expected(
+                        f"{source} to have the labels of '{label_set.name}'",
+                        f"{', '.join(differing[:3])} in only one of them",
+                        _again(name),
+                    )
+
+            def read(values: Mapping[str, float]) -> Thresholds:
+                return Thresholds(_vector(values, label_set), f"{policy}, {name}", policy.top, policy.never_empty)
+
             maps, shift = content.get("calibration"), content.get("mix")
             calibration = Calibration.from_dict(maps, label_set) if maps else Calibration.none(len(label_set))
             return cls(
                 policy,
-                thresholds,
+                read(content["thresholds"]),
                 calibration,
                 LabelShift(*(_vector(shift[name], label_set) for name in LabelShift._fields)) if shift else None,
                 dict(content.get("provenance") or {}),
+                ProductRule(_pooling(rule["pooling"]), read(rule["thresholds"])) if rule else None,
             )
         except RunError:
             raise
@@ -195,6 +241,18 @@ class Decision:
 
 def _again(name: str) -> str:
     return f"the {name} that was written with this model, or removing it and modiste tune"
+
+
+def _pooling(word: str) -> Pooling:
+    found: Pooling | None = next((one for one in POOLINGS if one == word), None)
+    if found is None:
+        raise RunError.expected(f"the pooling of products to be one of {', '.join(POOLINGS)}", f"'{word}'", "mean")
+    return found
+
+
+def _by_label(thresholds: Thresholds, label_set: LabelSet) -> dict[str, float]:
+    # item() of a float32 would show its binary tail (0.30000001192092896); str gives the shortest that reads back
+    return dict(zip(label_set.ids, (float(str(value)) for value in thresholds.values), strict=True))
 
 
 def _vector(values: Mapping[str, float], label_set: LabelSet) -> np.ndarray:

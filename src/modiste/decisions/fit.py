@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -76,15 +77,48 @@ def fit_decision(
     shift = None if here is None else LabelShift(shares, here)
     untuned = Decision(policy, Thresholds.fixed(0.5, len(label_set)), calibration, shift)
     probs = untuned.apply(raw, label_set).probs
-    tuned = tune_thresholds(policy, targets, probs, label_set, None if here is None else _weights(shares, here))
+    tuned = tune_thresholds(policy, targets, probs, label_set, None if here is None else shift_weights(shares, here))
     return Fitted(replace(untuned, thresholds=tuned.thresholds), tuned.notes)
 
 
-def _weights(shares: np.ndarray, here: np.ndarray) -> np.ndarray:
+def shift_weights(shares: np.ndarray, here: np.ndarray) -> np.ndarray:
     """What a positive and a negative photo of each label count so that the label is as frequent as `here`."""
     positive = np.where(shares > 0, here / np.maximum(shares, 1e-12), 1)
     negative = np.where(shares < 1, (1 - here) / np.maximum(1 - shares, 1e-12), 1)
     return np.stack([positive, negative], axis=1)
+
+
+class FoldFit(NamedTuple):
+    """The photos of one fold, (n,) bool, and the decision that was fitted on all others."""
+
+    inside: np.ndarray
+    decision: Decision
+
+
+def fit_each_fold(
+    config: DecideConfig,
+    targets: np.ndarray,
+    raw: np.ndarray,
+    folds: np.ndarray,
+    label_set: LabelSet,
+    *,
+    here: np.ndarray | None = None,
+) -> list[FoldFit]:
+    """For each fold a decision fitted on the other folds; arguments and errors as of `fit_decision`."""
+    fits = []
+    for fold in np.unique(folds):
+        inside = folds == fold
+        fitted = fit_decision(config, targets[~inside], raw[~inside], folds[~inside], label_set, here=here)
+        fits.append(FoldFit(inside, fitted.decision))
+    return fits
+
+
+def decide_out_of_fold(fits: Sequence[FoldFit], raw: np.ndarray, label_set: LabelSet) -> Decided:
+    """Decide each photo of `raw` (n, labels) by the decision that its own fold had no part in."""
+    probs, decisions = np.empty_like(raw), np.empty(raw.shape, np.int8)
+    for inside, decision in fits:
+        probs[inside], decisions[inside] = decision.apply(raw[inside], label_set)
+    return Decided(probs, decisions)
 
 
 def cross_fit_decision(
@@ -101,9 +135,5 @@ def cross_fit_decision(
     Returns:
         probs and decisions of all n photos.
     """
-    probs, decisions = np.empty_like(raw), np.empty(raw.shape, np.int8)
-    for fold in np.unique(folds):
-        inside = folds == fold
-        fitted = fit_decision(config, targets[~inside], raw[~inside], folds[~inside], label_set, here=here)
-        probs[inside], decisions[inside] = fitted.decision.apply(raw[inside], label_set)
-    return Decided(probs, decisions)
+    fits = fit_each_fold(config, targets, raw, folds, label_set, here=here)
+    return decide_out_of_fold(fits, raw, label_set)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +14,15 @@ from modiste.config import DecideConfig
 from modiste.data.groups import group_numbers
 from modiste.data.manifest import Manifest
 from modiste.decisions.decision import Decision
-from modiste.decisions.fit import cross_fit_decision, make_folds
+from modiste.decisions.fit import FoldFit, decide_out_of_fold, fit_each_fold, make_folds
+from modiste.decisions.fit_products import contradictions, cross_fit_products
+from modiste.decisions.pooling import Products
 from modiste.errors import RunError, UsageError
+from modiste.evaluation.products import ProductScores, score_products
 from modiste.evaluation.verdict import Verdict, judge
 from modiste.files import StrPath
 from modiste.inference.predictor import Views
+from modiste.labels import LabelSet
 from modiste.metrics.bootstrap import Interval, comparisons, intervals, replicate
 from modiste.metrics.scores import Scores, score
 from modiste.metrics.weighted import flat_scores
@@ -45,6 +50,8 @@ class Evaluation:
         origin: which photos, weights and decision were scored.
         unseen: (n,) bool, photos that neither training nor tuning has seen, or only out of fold.
         notes: sentences that a reader of the scores has to know.
+        products: scores of whole products; None where no group of the manifest has several photos, or the groups are
+            no products.
     """
 
     split: str
@@ -57,6 +64,7 @@ class Evaluation:
     origin: Origin
     unseen: np.ndarray
     notes: tuple[str, ...] = ()
+    products: ProductScores | None = None
 
     @cached_property
     def verdict(self) -> Verdict:
@@ -171,15 +179,28 @@ def score_predictions(
     read = predictions.readable
     part, raw = predictions.part.select(read), predictions.raw[read]
     folds = tuning_folds(decision, part)
+    fits: list[FoldFit] = []
     if folds is None:
         decided = decision.apply(raw, run.label_set)
     else:
         here = None if decision.label_shift is None else decision.label_shift.here
-        decided = cross_fit_decision(decide_config(decision), part.targets, raw, folds, run.label_set, here=here)
-    scores = score(part.targets, *decided, run.label_set, _prevalence(run.manifest()))
-    draws = replicate(part.targets, *decided, run.label_set, groups=group_numbers(part))
+        fits = fit_each_fold(decide_config(decision), part.targets, raw, folds, run.label_set, here=here)
+        decided = decide_out_of_fold(fits, raw, run.label_set)
+    prevalence, groups = _prevalence(run.manifest()), group_numbers(part)
+    scores = score(part.targets, *decided, run.label_set, prevalence)
+    draws = replicate(part.targets, *decided, run.label_set, groups=groups)
     views = seen_views(run, predictions.asked)
     origin = Origin.now(run, predictions.part, decision, views, manifest=manifest, thresholds=thresholds)
+    notes = () if folds is not None else _notes(run, decision, part)
+    products, whole = Products.of(groups, part.targets, run.label_set), None
+    if products.several and not products.plausible:
+        notes = (*notes, f"{contradictions(products)} They are taken for no products, and are not scored as such.")
+    elif products.several:
+        pooled = _decide_products(decision, fits, raw, products, run.label_set)
+        pooling = decision.product_rule.pooling
+        whole = score_products(
+            products, pooling, pooled, run.label_set, prevalence=prevalence, photos=scores, draws=draws
+        )
     return Evaluation(
         split,
         predictions,
@@ -190,8 +211,18 @@ def score_predictions(
         intervals(draws, flat_scores(scores)),
         origin,
         _unseen(run, decision, part, cross_fitted=folds is not None),
-        () if folds is not None else _notes(run, decision, part),
+        notes,
+        whole,
     )
+
+
+def _decide_products(
+    decision: Decision, fits: Sequence[FoldFit], raw: np.ndarray, products: Products, label_set: LabelSet
+) -> Decided:
+    """Products by the decision, or where it was tuned on these photos, by what was fitted on the other folds."""
+    if fits:
+        return cross_fit_products(fits, decision.products and decision.products.pooling, raw, products, label_set)
+    return decision.apply_products(decision.apply(raw, label_set).probs, products.numbers, label_set)
 
 
 def save_evaluation(run: Run | BlendRun, evaluation: Evaluation) -> None:
@@ -295,4 +326,5 @@ def to_document(evaluation: Evaluation) -> dict[str, Any]:
         "intervals": {
             name: None if np.isnan(one.low) else [one.low, one.high] for name, one in evaluation.intervals.items()
         },
+        "products": None if evaluation.products is None else evaluation.products.to_dict(),
     }

@@ -29,7 +29,7 @@ from modiste.evaluation.verdict import GOOD_PRECISION, Verdict
 from modiste.files import write_text
 from modiste.inference.predictor import BasePredictor
 from modiste.labels import LabelSet
-from modiste.metrics.bootstrap import Interval
+from modiste.metrics.bootstrap import Interval, spoken
 from modiste.metrics.operating_points import FEWEST_PHOTOS, OperatingPoint, operating_curve
 from modiste.metrics.scores import Scores
 from modiste.metrics.sweep import sweep
@@ -50,6 +50,7 @@ from modiste.runs.load import predictor
 
 if TYPE_CHECKING:  # need torch
     from modiste.evaluation.evaluate import Evaluation
+    from modiste.evaluation.products import ProductScores
     from modiste.runs.blend_run import BlendRun
     from modiste.runs.run import Run
 
@@ -77,6 +78,7 @@ def write_report(
     history: list[dict[str, Any]] | None = None,
     notes: Sequence[str] = (),
     tags: BasePredictor | None = None,
+    products: ProductScores | None = None,
 ) -> Path:
     """Write `report.html` and its plots as PNG files into `folder`; return the page's path.
 
@@ -87,7 +89,7 @@ def write_report(
         photos: n files; one that can't be read shows as a grey box with its name.
         decision, verdict: how probabilities became decisions; of these, from `verdict.judge`.
         facts, intervals: what a reader should know, in order; of the scores, by the names of `weighted.flat`.
-        operating: points of rising precision; empty draws no curve.
+        operating, products: points of rising precision, none draw no curve; scores of whole products, if any.
         history, notes, tags: rows as `plot_history` takes them; sentences above everything; what makes heatmaps.
 
     Raises:
@@ -116,6 +118,7 @@ def write_report(
         plots=plots.drawn,
         pairs=_pairs(scored),
         cards=photo_cards(scored, photos, tags, folder),
+        products=products,
     )
     write_text(folder / "report.html", page)
     return folder / "report.html"
@@ -256,7 +259,7 @@ def _number(value: float | None) -> str:
 
 
 def _page(**content: object) -> str:
-    filters: dict[str, Callable[..., str]] = {"number": _number, "confusion_file": _confusion_file}
+    filters: dict[str, Callable[..., str]] = {"number": _number, "confusion_file": _confusion_file, "spoken": spoken}
     limits = {"few": FEW, "fewest": FEWEST_PHOTOS, "good": GOOD_PRECISION}
     return render("report.html.j2", filters, most_labels=MOST_LABELS, most_chips=_MOST_CHIPS, **limits, **content)
 
@@ -291,6 +294,7 @@ def report_evaluation(run: Run | BlendRun, evaluation: Evaluation) -> Path:
         history=pl.read_csv(history, glob=False).to_dicts() if history.is_file() else None,
         notes=notes,
         tags=predictor(run, "one"),
+        products=evaluation.products,
     )
 
 

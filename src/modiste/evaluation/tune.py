@@ -14,9 +14,11 @@ from modiste.config import DecideConfig
 from modiste.data.groups import group_numbers
 from modiste.decisions.calibration import CALIBRATION_METHODS
 from modiste.decisions.decision import DECISION_FILE, Decision
-from modiste.decisions.fit import fit_decision, make_folds
+from modiste.decisions.fit import Fitted, cross_fit_decision, fit_decision, make_folds
+from modiste.decisions.fit_products import PoolingChoice, choose_pooling, fit_products
 from modiste.decisions.label_shift import FEWEST_CATALOGUE, estimate_label_shift
 from modiste.decisions.policies import Policy
+from modiste.decisions.pooling import Products
 from modiste.errors import UsageError
 from modiste.evaluation.evaluate import Evaluation, save_evaluation, score_predictions
 from modiste.files import StrPath
@@ -45,8 +47,8 @@ class Tuned:
         evaluation: cross-fitted, on the photos that it was tuned on: what may be expected.
         in_sample: scores of the decision on those same photos, which flatter it.
         before: scores of the paper's rule, probability > 0.5, on the same photos.
-        notes: a sentence for each label whose threshold is less certain than it seems, or that a catalogue has more
-            or less of.
+        notes: how products are pooled, where there are any, then a sentence for each label whose threshold is less
+            certain than it seems, or that a catalogue has more or less of.
     """
 
     decision: Decision
@@ -116,9 +118,18 @@ def tune_predictions(
         UsageError: too few photos, or a catalogue without calibration.
     """
     part, raw = predictions.part.select(predictions.readable), predictions.raw[predictions.readable]
-    folds = make_folds(part.targets, group_numbers(part), config.folds)
-    fitted = fit_decision(config, part.targets, raw, folds, run.label_set)
-    shift = None
+    groups = group_numbers(part)
+    folds = make_folds(part.targets, groups, config.folds)
+    products = Products.of(groups, part.targets, run.label_set)
+    choice = choose_pooling(
+        products, lambda: cross_fit_decision(config, part.targets, raw, folds, run.label_set).probs, run.label_set
+    )
+
+    def fit(here: np.ndarray | None = None) -> Fitted:
+        fitted = fit_decision(config, part.targets, raw, folds, run.label_set, here=here)
+        return fitted._replace(decision=fit_products(fitted.decision, choice.pooling, raw, products, run.label_set))
+
+    fitted, shift = fit(), None
     if catalogue:
         shift = _label_shift(run, config, fitted.decision, part.targets, catalogue=catalogue, views=views)
     provenance = {
@@ -127,14 +138,15 @@ def tune_predictions(
         "count": len(part),
         "views": views or run.decision.provenance.get("views"),
         **_settings_and_date(run, config, fitted.decision),
+        **_product_facts(products, choice),
     }
     decision = replace(fitted.decision, provenance=provenance)
     evaluation = score_predictions(run, split, predictions, decision)
     in_sample = _scores(run, part.targets, decision.apply(raw, run.label_set))
-    notes = [*_MEMORISED] if split == "train" else []
+    notes = [*(_MEMORISED if split == "train" else ()), *filter(None, [choice.reason])]
     expected: dict[str, Any] = {"expected": _expected(evaluation)}
     if shift is not None:
-        fitted = fit_decision(config, part.targets, raw, folds, run.label_set, here=shift.here)
+        fitted = fit(shift.here)
         expected |= {"thresholds": fitted.decision.thresholds_key, "catalogue": len(catalogue)}
         notes += shift.notes
     before = _scores(run, part.targets, Decision.untuned("fixed:0.5", run.label_set).apply(raw, run.label_set))
@@ -156,9 +168,21 @@ def _settings_and_date(run: Run | BlendRun, config: DecideConfig, decision: Deci
 def _untuned(run: Run | BlendRun, split: str, predictions: Predictions, policy: str) -> Tuned:
     """A decision that needs no photos, with its scores."""
     decision = Decision.untuned(policy, run.label_set)
+    part, raw = predictions.part.select(predictions.readable), predictions.raw[predictions.readable]
+    products = Products.of(group_numbers(part), part.targets, run.label_set)
+    choice = choose_pooling(products, lambda: raw, run.label_set)
+    decision = fit_products(decision, choice.pooling, raw, products, run.label_set)
     evaluation = score_predictions(run, split, predictions, decision)
     paper = Decision.untuned("fixed:0.5", run.label_set).apply(evaluation.raw, run.label_set)
-    return Tuned(decision, evaluation, evaluation.scores, _scores(run, evaluation.part.targets, paper), ())
+    before = _scores(run, part.targets, paper)
+    return Tuned(decision, evaluation, evaluation.scores, before, tuple(filter(None, [choice.reason])))
+
+
+def _product_facts(products: Products, choice: PoolingChoice) -> dict[str, Any]:
+    """What the pooling was chosen on."""
+    if choice.pooling is None:
+        return {}
+    return {"products": {"count": len(products), "with_several_photos": products.several, "map": dict(choice.maps)}}
 
 
 def _expected(evaluation: Evaluation) -> dict[str, dict[str, float]]:

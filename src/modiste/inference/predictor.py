@@ -23,7 +23,7 @@ from modiste.errors import PhotoError, UsageError
 from modiste.inference.photos import Photo, PhotoLike
 from modiste.inputs.arguments import batches
 from modiste.labels import LabelSet
-from modiste.prediction import MapCells, NetworkOutput, Prediction, RawPrediction
+from modiste.prediction import MapCells, NetworkOutput, Prediction, ProductPrediction, RawPrediction
 
 if TYPE_CHECKING:  # imported where it is needed, as it takes a tenth of the time that one photo does
     import polars as pl
@@ -111,6 +111,32 @@ class BasePredictor(ABC):
             raise PhotoError(prediction.error)
         return replace(prediction, preview=photo.preview)
 
+    def predict_product(self, sources: Iterable[PhotoLike], *, name: str = "product") -> ProductPrediction:
+        """Tag one product by several photos of it, pooled and decided as the model was tuned for products.
+
+        Args:
+            sources: the photos, each as for `predict`; one that can't be read is left out, with its error in `photos`.
+            name: what the product is called.
+
+        Raises:
+            PhotoError: not one of them can be read.
+            UsageError: there is no photo.
+        """
+        if isinstance(sources, str | bytes | os.PathLike):  # else the letters of a path would be photos
+            sources = [sources]
+        photos = tuple(self.stream(sources))
+        if not photos:
+            raise UsageError.expected(f"photos of {name}", "none", "at least one")
+        readable = [photo.prob_array for photo in photos if photo.error is None]
+        if not readable:
+            error = f"none of {len(photos)}; the first: '{photos[0].error}'"
+            raise PhotoError.expected(f"a photo of {name} that can be read", error, "other photos")
+        one = np.zeros(len(readable), np.int64)
+        decided = self.decision.apply_products(np.stack(readable), one, self.label_set)
+        labels = self.label_set.chosen(decided.decisions[0])
+        thresholds = self.decision.product_rule.thresholds.values
+        return ProductPrediction(name, self.label_set, decided.probs[0], labels, thresholds=thresholds, photos=photos)
+
     def frame(self, sources: Iterable[PhotoLike]) -> pl.DataFrame:
         """Tag photos into a table with a row for each: photo, labels (list), error, and a column for each label.
 
@@ -131,7 +157,7 @@ class BasePredictor(ABC):
                     yield photo, Prediction(name, self.label_set, probs, (), error)
                     continue
                 prob, decisions = next(rows)
-                ids = tuple(label for label, yes in zip(self.label_set.ids, decisions, strict=True) if yes)
+                ids = self.label_set.chosen(decisions)
                 thresholds = self.decision.thresholds.values
                 yield photo, Prediction(name, self.label_set, prob, ids, None, maps, self.cells, thresholds)
 

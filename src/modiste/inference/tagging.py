@@ -23,7 +23,7 @@ def tagged(items: Iterable[InputPhoto], predictor: BasePredictor, *, heatmaps: b
     waiting: deque[tuple[str, PhotoLike]] = deque()
 
     def sources() -> Iterator[PhotoLike]:
-        for id_, source in items:
+        for id_, source, _ in items:
             assert not isinstance(source, Url)  # urls.fetched has been there
             waiting.append((id_, source))
             yield source

@@ -43,10 +43,14 @@ def printable(text: str) -> str:
 
 
 class InputPhoto(NamedTuple):
-    """A photo to be tagged: what it is called, and a path, a file's bytes, a Url, or why it is none of them."""
+    """A photo to be tagged: what it is called, and a path, a file's bytes, a Url, or why it is none of them.
+
+    `product` names what it shows, where a column for that was asked for; "" is a product of its own.
+    """
 
     id: str
     source: Path | bytes | Url | PhotoError
+    product: str = ""
 
 
 LoadPart = Callable[[], Iterator[InputPhoto]]
@@ -122,6 +126,25 @@ class Inputs:
             else:
                 sources.append(_stdin(stdin) if kind == "stdin" else _files(group))
         return cls(sources)
+
+    @classmethod
+    def of_products(
+        cls, tables: Sequence[str], column: str, *, image_column: str | None = None, root: str | None = None
+    ) -> Inputs:
+        """Look at tables that say in `column` which product each photo shows; else as `of`.
+
+        Raises:
+            UsageError: an argument is no table.
+            ManifestError: a table can't be read, names no photos, or lacks a column that was asked for.
+        """
+        from modiste.inputs.tables import photos_in
+
+        every = named(tables)
+        for argument in every:
+            if not is_table(Path(argument)):
+                want, got = f"tables with a column '{column}' for --by", f"'{argument}', which is none"
+                raise UsageError.expected(want, got, "a .csv, .tsv, .jsonl or .parquet file that lists the photos")
+        return cls([photos_in(Path(path), image_column, root, column) for path in every])
 
     @classmethod
     def found(cls, path: Path) -> Inputs:

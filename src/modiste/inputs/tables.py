@@ -12,6 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from modiste.data.photo_columns import ROLES, column_key, find_path_and_url, local_path
+from modiste.data.table import word
 from modiste.data.tables import RowStream, beside, check_file, estimate, open_rows
 from modiste.errors import ManifestError, PhotoError
 from modiste.inputs.arguments import REMOTE, InputPhoto, LoadPart, PhotoStream, Url, batches
@@ -19,24 +20,25 @@ from modiste.inputs.arguments import REMOTE, InputPhoto, LoadPart, PhotoStream, 
 _SAMPLE = 1000  # rows that show what the columns hold
 
 
-def photos_in(path: Path, image_column: str | None, root: str | None) -> PhotoStream:
+def photos_in(path: Path, image_column: str | None, root: str | None, product_column: str | None = None) -> PhotoStream:
     """The photos that a table names.
 
     Args:
         path: the table.
         image_column: of paths, URLs or bytes; None finds it by its name.
         root: folder that relative paths start from; None takes the table's.
+        product_column: what names the product of each photo; None leaves it open.
 
     Raises:
-        ManifestError: it can't be read, or names no photos.
+        ManifestError: it can't be read, names no photos, or lacks a column that was asked for.
     """
     check_file(path)
     if path.suffix.lower() == ".parquet":
         column = bytes_column(path, image_column)
         if column is not None:
-            return photos_of(path, *column)
+            return photos_of(path, *column, product_column=product_column)
     stream = open_rows(path)
-    item = _reader(stream, image_column, _root(path, root))
+    item = _reader(stream, image_column, _root(path, root), product_column)
 
     def parts(size: int) -> Iterator[LoadPart]:
         for chunk in batches(enumerate(stream.read(), 1), size):
@@ -53,7 +55,16 @@ def _root(path: Path, root: str | None) -> Path:
     return path.parent / str(own.get("root", ""))
 
 
-def _reader(stream: RowStream, image_column: str | None, root: Path) -> Callable[[int, Sequence[str]], InputPhoto]:
+def _require(column: str, columns: Sequence[str], path: Path) -> None:
+    """Refuse a column that a table lacks."""
+    if column not in columns:
+        known = ", ".join(f"'{one}'" for one in columns[:20])
+        raise ManifestError.expected(f"column '{column}' in {path}", f"only {known}", "one of these")
+
+
+def _reader(
+    stream: RowStream, image_column: str | None, root: Path, product_column: str | None
+) -> Callable[[int, Sequence[str]], InputPhoto]:
     """What makes an InputPhoto of a row."""
     path, columns = stream.path, stream.columns
     rows = list(islice(stream.read(), _SAMPLE))
@@ -62,9 +73,7 @@ def _reader(stream: RowStream, image_column: str | None, root: Path) -> Callable
     roles |= {role: name for role, name in stream.roles.items() if role == "url"}
     named = {column_key(name): name for name in reversed(columns)}
     if image_column is not None:
-        if image_column not in columns:
-            known = ", ".join(f"'{column}'" for column in columns[:20])
-            raise ManifestError.expected(f"column '{image_column}' in {path}", f"only {known}", "one of these")
+        _require(image_column, columns, path)
         roles["path"] = image_column
     places = [sample[roles[role]] for role in ("path", "url") if role in roles]
     if "id" in named and not (places and len(set(sample[named["id"]])) < len(sample[named["id"]])):
@@ -72,20 +81,24 @@ def _reader(stream: RowStream, image_column: str | None, root: Path) -> Callable
     if not roles:
         known = ", ".join(f"'{column}'" for column in columns[:20])
         raise ManifestError.expected(f"a column of photo paths or URLs in {path}", f"only {known}", "--image-column")
+    if product_column is not None:
+        _require(product_column, columns, path)
     at = {role: None if role not in roles else columns.index(roles[role]) for role in ("id", "path", "url")}
+    shows = None if product_column is None else columns.index(product_column)
     # By their ids alone photos are called as in the challenge's lists, or as in Kaggle's fashion set.
     folder = "images" if {"masterCategory", "articleType"} <= set(columns) or (root / "images").is_dir() else ""
 
     def item(number: int, cells: Sequence[str]) -> InputPhoto:
         id_, place, url = ("" if k is None else cells[k] for k in at.values())
+        product = "" if shows is None else cells[shows]
         if not (id_ or place or url):
             error = PhotoError.expected(f"row {number} of {path} to name a photo", "a blank", "filling it in")
-            return InputPhoto(f"row {number}", error)
+            return InputPhoto(f"row {number}", error, product)
         if REMOTE.match(place):
             url, place = place, ""
         file = _file(root, place or f"{folder}/{id_}.jpg".lstrip("/"))
         remote = url and (not (place or id_) or not os.path.isfile(file))  # noqa: PTH113  Path raises for a name that is too long
-        return InputPhoto(id_ or place or url, Url(url) if remote else file)
+        return InputPhoto(id_ or place or url, Url(url) if remote else file, product)
 
     return item
 
@@ -124,14 +137,21 @@ def bytes_column(path: Path, asked: str | None) -> tuple[str, pl.Expr, pl.Expr] 
     return None
 
 
-def photos_of(path: Path, name: str, content: pl.Expr, place: pl.Expr) -> PhotoStream:
+def photos_of(
+    path: Path, name: str, content: pl.Expr, place: pl.Expr, *, product_column: str | None = None
+) -> PhotoStream:
     """A Parquet file of photos; a part reads its own rows."""
     rows = pl.scan_parquet(path, glob=False)
     schema = rows.collect_schema()
     named = {one.lower(): one for one, kind in schema.items() if kind == pl.String or kind.is_integer()}
     ids = [named[one] for one in _IDS if one in named]
     id_ = pl.coalesce(pl.col(one).cast(pl.String) for one in ids) if ids else pl.lit(None, pl.String)
-    wanted = rows.select(id_.alias("id"), place.alias("path"), content.alias("bytes"))
+    product = pl.lit("")
+    if product_column is not None:
+        flat = [one for one, kind in schema.items() if not (kind.is_nested() or kind == pl.Binary)]
+        _require(product_column, flat, path)
+        product = word(product_column, schema[product_column])
+    wanted = rows.select(id_.alias("id"), place.alias("path"), content.alias("bytes"), product.alias("product"))
 
     def collected(frame: pl.LazyFrame) -> pl.DataFrame:
         try:
@@ -141,12 +161,12 @@ def photos_of(path: Path, name: str, content: pl.Expr, place: pl.Expr) -> PhotoS
 
     def load(start: int, size: int) -> Iterator[InputPhoto]:
         chunk = collected(wanted.slice(start, size))
-        for number, (called, where, data) in enumerate(chunk.iter_rows(), start + 1):
+        for number, (called, where, data, shown) in enumerate(chunk.iter_rows(), start + 1):
             source: bytes | Path | PhotoError = data
             if data is None:
                 error = PhotoError.expected(f"row {number} of {path} to hold a photo", "a blank", "filling it in")
                 source = path.parent / where if where else error
-            yield InputPhoto(called or where or f"{path}, row {number}", source)
+            yield InputPhoto(called or where or f"{path}, row {number}", source, shown)
 
     count = int(collected(rows.select(pl.len())).item())
 

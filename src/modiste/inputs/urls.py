@@ -33,7 +33,7 @@ def fetched(items: Iterable[InputPhoto], config: FetchConfig) -> Iterator[InputP
 
 
 def _settled(item: InputPhoto, answer: Future[bytes | PhotoError] | None) -> InputPhoto:
-    return item if answer is None else InputPhoto(item.id, answer.result())
+    return item if answer is None else item._replace(source=answer.result())
 
 
 @contextmanager

@@ -62,7 +62,7 @@ class Comparison:
 
     def sentence(self, first: str = "A", second: str = "B") -> str:
         """The comparison in words, with names for the two."""
-        what = _spoken(self.name)
+        what = spoken(self.name)
         if math.isnan(self.better):
             return f"Nothing is known that {first} and {second} could be compared by in {what}."
         # A thousand replicates don't tell 0.995 from certain.
@@ -192,14 +192,20 @@ def comparisons(
         replicate(targets, *predicted, label_set, groups=groups, replicates=replicates, seed=seed)
         for predicted in (first, second)
     ]
-    found = []
-    for name in names:
-        one, two = (point[name] for point in points)
-        gains = moved(name, draws[1][name] - draws[0][name], two - one)
-        gains = np.round(gains[~np.isnan(gains)], 12)  # equal scores that were summed up in another order are a tie
-        better = float(np.mean(gains > 0) + np.mean(gains == 0) / 2) if gains.size else math.nan
-        found.append(Comparison(name, one, two, interval(gains, level), level, better))
-    return found
+    return [
+        compare_draws(name, (points[0][name], points[1][name]), (draws[0][name], draws[1][name]), level)
+        for name in names
+    ]
+
+
+def compare_draws(
+    name: str, points: tuple[float, float], draws: tuple[np.ndarray, np.ndarray], level: float = 0.95
+) -> Comparison:
+    """Which of two is better by one score, of which the replicates (replicates,) each are on the same draws."""
+    gains = moved(name, draws[1] - draws[0], points[1] - points[0])
+    gains = np.round(gains[~np.isnan(gains)], 12)  # equal scores that were summed up in another order are a tie
+    better = float(np.mean(gains > 0) + np.mean(gains == 0) / 2) if gains.size else math.nan
+    return Comparison(name, *points, interval(gains, level), level, better)
 
 
 def compare_decided(
@@ -219,7 +225,8 @@ def _group_numbers(groups: np.ndarray | None, n: int) -> np.ndarray:
     return np.unique(groups, return_inverse=True)[1]
 
 
-def _spoken(name: str) -> str:
+def spoken(name: str) -> str:
+    """A score's name in words: "mAP", "macro F2", "accuracy of 'garment'"."""
     kind, _, rest = name.partition(".")
     if kind in AVERAGES:
         return f"{kind} {_WORDS.get(rest, rest)}"

@@ -1,0 +1,56 @@
+"""What `modiste tag --by COLUMN` does: one answer a product."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from modiste.cli.output import name_failures, print_json
+from modiste.errors import UsageError
+
+if TYPE_CHECKING:
+    from modiste.inference.predictor import BasePredictor
+    from modiste.inference.writers import Format
+    from modiste.inputs.arguments import InputPhoto, Inputs
+
+
+class ProductAnswer(NamedTuple):
+    """Where products go, and how: a file, stdout, or with the model's name one JSON document."""
+
+    output: Path | None
+    kind: Format
+    json_model: str | None
+
+
+def check_product_options(output: Path | None, kind: str | None, *, explain: Path | None, shard: str | None) -> None:
+    """Refuse what there is of photos, but not of products."""
+    refused = {
+        "--explain": explain is not None,
+        "--shard": shard is not None,
+        "--format jd": kind == "jd",
+        "a folder as -o": output is not None and not output.suffix and kind is None,
+    }
+    for option, given in refused.items():
+        if given:
+            raise UsageError.expected(f"--by without {option}", "both", "-o products.csv")
+
+
+def write_by_product(
+    inputs: Inputs,
+    predictor: BasePredictor,
+    answer: ProductAnswer,
+    fetch: Callable[[Iterable[InputPhoto]], Iterator[InputPhoto]],
+) -> None:
+    """Tag all photos, then write a row a product into one file, or on stdout."""
+    from modiste.cli.progress import counting
+    from modiste.inference.products import product_record, tag_products, write_products
+
+    with counting("tagging") as progress:
+        total = inputs.count()
+        found = tag_products(fetch(inputs.items()), predictor, lambda done: progress(done, max(total, done)))
+        if answer.json_model is None:
+            write_products(answer.output, answer.kind, found.products, predictor.label_set)
+    if answer.json_model is not None:
+        print_json({"model": answer.json_model, "products": [product_record(one) for one in found.products]})
+    name_failures(found.errors, found.photos)
