@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
-from modiste.cli.options import AllowPrivate, ImageColumn, Json, Models, Overwrite, Root, Thresholds, Views, new_file
+from modiste.cli.options import (
+    AllowPrivate,
+    Encoding,
+    ImageColumn,
+    Json,
+    Models,
+    Overwrite,
+    Root,
+    Sheet,
+    Thresholds,
+    Views,
+    new_file,
+)
 from modiste.cli.output import name_failures, print_json
 from modiste.cli.tag_products import ProductAnswer, check_product_options, write_by_product
 from modiste.errors import UsageError
@@ -22,34 +34,47 @@ if TYPE_CHECKING:
     from modiste.inference.predictor import BasePredictor
     from modiste.inference.predictor import Views as ViewsName
     from modiste.inference.writers import Format
-    from modiste.inputs.arguments import InputPhoto
+    from modiste.inputs.arguments import InputPhoto, TableOptions
+
+
+PhotoArguments = Annotated[
+    list[str], typer.Argument(help="Files, folders, 'globs*.jpg', URLs or tables; - is standard input.")
+]
+OutputOption = Annotated[
+    Path | None, typer.Option("-o", "--output", help="File or folder to write. Default: standard output.")
+]
+FormatName = Literal["text", "csv", "jsonl", "parquet", "jd"]
+FormatOption = Annotated[
+    FormatName | None,
+    typer.Option("--format", help="Output format; jd is the challenge's submission. Default: by the suffix of -o."),
+]
+Explain = Annotated[
+    Path | None, typer.Option(help="Folder for heatmaps that show the evidence for each predicted label.")
+]
+By = Annotated[
+    str | None,
+    typer.Option(metavar="COLUMN", help="Column of products in a table: photos of one product give one answer."),
+]
+ShardOption = Annotated[
+    str | None, typer.Option("--shard", help="With a folder as -o: 3/16 tags the third of 16 shares.")
+]
 
 
 def tag(
-    photos: Annotated[
-        list[str], typer.Argument(help="Files, folders, 'globs*.jpg', URLs or tables; - is standard input.")
-    ],
+    photos: PhotoArguments,
     model: Models = None,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="File or folder to write. Default: standard output.")
-    ] = None,
-    kind: Annotated[
-        Literal["text", "csv", "jsonl", "parquet", "jd"] | None,
-        typer.Option("--format", help="Output format; jd is the challenge's submission. Default: by the suffix of -o."),
-    ] = None,
-    explain: Annotated[
-        Path | None, typer.Option(help="Folder for heatmaps that show the evidence for each predicted label.")
-    ] = None,
+    output: OutputOption = None,
+    kind: FormatOption = None,
+    explain: Explain = None,
     overwrite: Overwrite = False,
     views: Views = None,
     thresholds: Thresholds = None,
-    shard: Annotated[str | None, typer.Option(help="With a folder as -o: 3/16 tags the third of 16 shares.")] = None,
-    by: Annotated[
-        str | None,
-        typer.Option(metavar="COLUMN", help="Column of products in a table: photos of one product give one answer."),
-    ] = None,
+    shard: ShardOption = None,
+    by: By = None,
     image_column: ImageColumn = None,
     root: Root = None,
+    encoding: Encoding = None,
+    sheet: Sheet = None,
     allow_private: AllowPrivate = False,
     as_json: Json = False,
 ) -> None:
@@ -72,12 +97,12 @@ def tag(
 
         modiste tag test.txt --root photos -m runs/paper -o submission.txt --format jd
     """
-    from modiste.inference.writers import choose_format
-    from modiste.inputs.arguments import Inputs, named
+    from modiste.inputs.arguments import TableOptions
 
     if as_json and (kind or output):
         raise UsageError.expected("--json alone", "-o or --format beside it", "-o tags.jsonl without --json")
-    _check_options(photos, explain, given=image_column or root)
+    tables = TableOptions(image_column, root, encoding, sheet)
+    _check_options(photos, explain, tables)
     tagger = _Model(model, views, thresholds)
     if by is not None:
         check_product_options(output, kind, explain=explain, shard=shard)
@@ -85,38 +110,32 @@ def tag(
         if explain is not None or overwrite:
             option = "--explain" if explain is not None else "--overwrite"
             raise UsageError.expected(f"{option} with a file as -o", f"the folder {output}", "-o tags.csv")
-        _fill(output, _Photos.of(photos, image_column, root), tagger, shard=shard, allow_private=allow_private)
+        _fill(output, _Photos.of(photos, tables), tagger, shard=shard, allow_private=allow_private)
         return
     if shard is not None:
         raise UsageError.expected("a folder as -o for --shard", output or "none", "-o tags, without --format")
-    if output is not None:
-        new_file(output, [*named(photos), *(model or [])], overwrite=overwrite)
-    form = choose_format(kind, output)
+    answer = _Answer.of(output, kind, explain, [*photos, *map(str, model or ())], overwrite=overwrite, as_json=as_json)
     if by is not None:
-        inputs = Inputs.of_products(photos, by, image_column=image_column, root=root)
-        answered = ProductAnswer(output, form, tagger.name if as_json else None)
-        write_by_product(inputs, tagger.open(), answered, _fetching(allow_private=allow_private))
-        return
-    answer = _Answer(output, form, explain, as_json)
-    _write(_Photos.of(photos, image_column, root), tagger, answer, allow_private=allow_private)
+        _write_products(photos, by, tables, tagger, answer, allow_private=allow_private)
+    else:
+        _write(_Photos.of(photos, tables), tagger, answer, allow_private=allow_private)
 
 
 class _Photos(NamedTuple):
-    """What names the photos, and how tables do; None is found out."""
+    """What names the photos, how tables do, and what came on standard input."""
 
     arguments: list[str]
-    image_column: str | None
-    root: str | None
+    tables: TableOptions
     stdin: list[InputPhoto]
 
     @classmethod
-    def of(cls, arguments: list[str], image_column: str | None, root: str | None) -> _Photos:
+    def of(cls, arguments: list[str], tables: TableOptions) -> _Photos:
         """With what came on standard input, where it is asked for."""
         from modiste.inputs.arguments import STDIN, named
         from modiste.inputs.standard_input import read_stdin
 
         asked = STDIN in named(arguments)
-        return cls(arguments, image_column, root, read_stdin(sys.stdin.buffer) if asked else [])
+        return cls(arguments, tables, read_stdin(sys.stdin.buffer) if asked else [])
 
 
 class _Model(NamedTuple):
@@ -155,13 +174,33 @@ class _Answer(NamedTuple):
     explain: Path | None
     as_json: bool
 
+    @classmethod
+    def of(
+        cls,
+        output: Path | None,
+        kind: FormatName | None,
+        explain: Path | None,
+        inputs: list[str],
+        *,
+        overwrite: bool,
+        as_json: bool,
+    ) -> _Answer:
+        """Refuse a file that is there, or that is one of the inputs."""
+        from modiste.inference.writers import choose_format
+        from modiste.inputs.arguments import named
 
-def _check_options(photos: list[str], explain: Path | None, *, given: str | None) -> None:
+        if output is not None:
+            new_file(output, named(inputs), overwrite=overwrite)
+        return cls(output, choose_format(kind, output), explain, as_json)
+
+
+def _check_options(photos: list[str], explain: Path | None, tables: TableOptions) -> None:
     """Refuse what would be of no effect, or would tag its own heatmaps."""
     from modiste.inputs.arguments import is_table, named
 
+    given = next(filter(None, tables), None)
     if given is not None and not any(is_table(Path(argument)) for argument in named(photos)):
-        fix = "leaving out --image-column and --root"
+        fix = "leaving out --image-column, --root, --encoding and --sheet"
         raise UsageError.expected(f"a table of photos that '{given}' is about", "none", fix)
     if explain is not None:
         from modiste.inference.heatmaps import read_heatmaps
@@ -181,7 +220,7 @@ def _write(photos: _Photos, tagger: _Model, answer: _Answer, *, allow_private: b
     from modiste.inference.writers import as_record, write_tags
     from modiste.inputs.arguments import Inputs
 
-    inputs = Inputs.of(photos.arguments, image_column=photos.image_column, root=photos.root, stdin=photos.stdin)
+    inputs = Inputs.of(photos.arguments, **photos.tables._asdict(), stdin=photos.stdin)
     predictor = tagger.open()
     fetch = _fetching(allow_private=allow_private)
     with counting("tagging") as progress:
@@ -203,6 +242,17 @@ def _write(photos: _Photos, tagger: _Model, answer: _Answer, *, allow_private: b
     name_failures(errors, count)
 
 
+def _write_products(
+    photos: list[str], by: str, tables: TableOptions, tagger: _Model, answer: _Answer, *, allow_private: bool
+) -> None:
+    """Tag into a row a product."""
+    from modiste.inputs.arguments import Inputs
+
+    inputs = Inputs.of_products(photos, by, **tables._asdict())
+    answered = ProductAnswer(answer.output, answer.kind, tagger.name if answer.as_json else None)
+    write_by_product(inputs, tagger.open(), answered, _fetching(allow_private=allow_private))
+
+
 def _fill(folder: Path, photos: _Photos, tagger: _Model, *, shard: str | None, allow_private: bool) -> None:
     """Tag into a folder of parts; where a killed job is resumed, look for new photos behind it."""
     from modiste.cli.tables import print_words
@@ -212,7 +262,7 @@ def _fill(folder: Path, photos: _Photos, tagger: _Model, *, shard: str | None, a
     predictor, share, fetch = tagger.open(), Shard.parse(shard or "1/1"), _fetching(allow_private=allow_private)
     models = [model_key(one) for one in tagger.files]
     known = {"models": models, "views": predictor.views, "thresholds": tagger.thresholds}
-    begin = partial(BulkJob.open, folder, photos.arguments, known, image_column=photos.image_column, root=photos.root)
+    begin = partial(BulkJob.open, folder, photos.arguments, known, **photos.tables._asdict())
     job = begin(stdin=photos.stdin)
     done = _round(job, predictor, share, fetch)
     tagged = done.photos - done.earlier

@@ -98,8 +98,7 @@ def write_report(
     if not len(targets) == len(decided.probs) == len(photos):
         got = f"{len(targets)}, {len(decided.probs)} and {len(photos)}"
         raise UsageError.expected("as many targets as predictions and photos", got, "the arrays of one evaluation")
-    folder, scored = Path(folder), ScoredPhotos(scores, targets, decided, label_set)
-    plots = _Plots(folder)
+    scored, plots = ScoredPhotos(scores, targets, decided, label_set), _Plots(folder)
     _draw(plots, scored, history)
     _draw_decision(plots, scored, raw, decision, intervals)
     if operating:
@@ -114,7 +113,6 @@ def write_report(
         intervals=intervals,
         operating=operating,
         verdict=verdict,
-        beta=_beta(decision),
         plots=plots.drawn,
         pairs=_pairs(scored),
         cards=photo_cards(scored, photos, tags, folder),
@@ -258,10 +256,11 @@ def _number(value: float | None) -> str:
     return "–" if value is None or math.isnan(value) else f"{value:.3f}"
 
 
-def _page(**content: object) -> str:
+def _page(*, decision: Decision, **content: object) -> str:
     filters: dict[str, Callable[..., str]] = {"number": _number, "confusion_file": _confusion_file, "spoken": spoken}
     limits = {"few": FEW, "fewest": FEWEST_PHOTOS, "good": GOOD_PRECISION}
-    return render("report.html.j2", filters, most_labels=MOST_LABELS, most_chips=_MOST_CHIPS, **limits, **content)
+    limits |= {"most_labels": MOST_LABELS, "most_chips": _MOST_CHIPS, "beta": _beta(decision)}
+    return render("report.html.j2", filters, decision=decision, **limits, **content)
 
 
 def report_evaluation(run: Run | BlendRun, evaluation: Evaluation) -> Path:

@@ -35,7 +35,17 @@ from modiste.inference.predictor import BasePredictor
 from modiste.inference.tagging import passing, tagged
 from modiste.inference.update import AGAIN, GONE, items_of, make_plan, read_changes, write_all_new, write_changes
 from modiste.inference.writers import Tagged, as_frame
-from modiste.inputs.arguments import InputPhoto, Inputs, Kind, LoadPart, grouped, named, printable, write_found
+from modiste.inputs.arguments import (
+    InputPhoto,
+    Inputs,
+    Kind,
+    LoadPart,
+    TableOptions,
+    grouped,
+    named,
+    printable,
+    write_found,
+)
 
 PLAN_FILE, CHANGES = "plan.parquet", "changes.csv"
 _NAMED = 20  # photos that fail are named, the others counted
@@ -129,6 +139,8 @@ class BulkJob:
         *,
         image_column: str | None = None,
         root: str | None = None,
+        encoding: str | None = None,
+        sheet: str | None = None,
         size: int = PART,
         stdin: Sequence[InputPhoto] = (),
     ) -> BulkJob:
@@ -138,7 +150,7 @@ class BulkJob:
             folder: new, empty, or this very job's.
             arguments: what names the photos, as for `Inputs.of`.
             model: what tags them, as plain data that changes where predictions would.
-            image_column, root, stdin: as for `Inputs.of`.
+            image_column, root, encoding, sheet, stdin: as for `Inputs.of`.
             size: photos a part; of a job that is there, as it was started.
 
         Raises:
@@ -148,7 +160,9 @@ class BulkJob:
         """
         root, arguments = root and str(Path(root).absolute()), named(arguments)
         given = {"photos": names_of(arguments), "image_column": image_column, "root": root, "model": model}
-        groups = [_Group(kind, group, image_column, root, stdin) for kind, group in grouped(arguments)]
+        given |= {key: value for key, value in {"encoding": encoding, "sheet": sheet}.items() if value is not None}
+        tables = TableOptions(image_column, root, encoding, sheet)
+        groups = [_Group(kind, group, tables, stdin) for kind, group in grouped(arguments)]
         known = KnownJob.read(folder)
         if known is None or known.state.finished:
             stocks: list[Inputs | None] = [group.inputs() for group in groups]
@@ -331,13 +345,12 @@ class _Group(NamedTuple):
 
     kind: Kind
     arguments: list[str]
-    image_column: str | None
-    root: str | None
+    tables: TableOptions
     stdin: Sequence[InputPhoto]
 
     def inputs(self) -> Inputs:
         """Look at what they name."""
-        return Inputs.of(self.arguments, image_column=self.image_column, root=self.root, stdin=self.stdin)
+        return Inputs.of(self.arguments, **self.tables._asdict(), stdin=self.stdin)
 
     def write_found(self, folder: Path, k: int) -> list[str]:
         """Write down what they name, but for tables -> what was left out."""

@@ -45,7 +45,7 @@ class Seen(NamedTuple):
 
 def look(photo: InputPhoto, *, by_path: bool) -> Seen:
     """What a photo is before it is tagged; of a file, not yet its content."""
-    id_, source = photo
+    id_, source = photo.id, photo.source
     if isinstance(source, Path):
         size, mtime = file_state(source)
         return Seen(printable(str(source.absolute())) if by_path else id_, size, mtime)

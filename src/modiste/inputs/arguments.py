@@ -60,6 +60,22 @@ def _nothing() -> list[str]:
     return []
 
 
+class TableOptions(NamedTuple):
+    """How tables name photos; None is found out.
+
+    Attributes:
+        image_column: of paths, URLs or bytes.
+        root: folder that relative paths start from.
+        encoding: of a text file.
+        sheet: of a spreadsheet.
+    """
+
+    image_column: str | None = None
+    root: str | None = None
+    encoding: str | None = None
+    sheet: str | None = None
+
+
 class PhotoStream(NamedTuple):
     """Photos of one argument, or of several files one after the other.
 
@@ -101,6 +117,8 @@ class Inputs:
         *,
         image_column: str | None = None,
         root: str | None = None,
+        encoding: str | None = None,
+        sheet: str | None = None,
         stdin: Sequence[InputPhoto] = (),
     ) -> Inputs:
         """Look at files, folders, glob patterns, URLs and tables.
@@ -110,26 +128,34 @@ class Inputs:
 
         Args:
             arguments: what names the photos.
-            image_column, root: of tables; None finds them.
+            image_column, root, encoding, sheet: of tables; None finds them.
             stdin: the photos that the argument "-" stands for, from `read_stdin`.
 
         Raises:
             UsageError: an argument names nothing, or a table that isn't there.
             ManifestError: a table can't be read, or names no photos.
         """
+        tables = TableOptions(image_column, root, encoding, sheet)
         sources: list[PhotoStream] = []
         for kind, group in grouped(named(arguments)):
             if kind == "table":
                 from modiste.inputs.tables import photos_in  # with Polars: a tenth of the time that one photo takes
 
-                sources += [photos_in(Path(path), image_column, root) for path in group]
+                sources += [photos_in(Path(path), tables) for path in group]
             else:
                 sources.append(_stdin(stdin) if kind == "stdin" else _files(group))
         return cls(sources)
 
     @classmethod
     def of_products(
-        cls, tables: Sequence[str], column: str, *, image_column: str | None = None, root: str | None = None
+        cls,
+        tables: Sequence[str],
+        column: str,
+        *,
+        image_column: str | None = None,
+        root: str | None = None,
+        encoding: str | None = None,
+        sheet: str | None = None,
     ) -> Inputs:
         """Look at tables that say in `column` which product each photo shows; else as `of`.
 
@@ -139,12 +165,13 @@ class Inputs:
         """
         from modiste.inputs.tables import photos_in
 
+        options = TableOptions(image_column, root, encoding, sheet)
         every = named(tables)
         for argument in every:
             if not is_table(Path(argument)):
                 want, got = f"tables with a column '{column}' for --by", f"'{argument}', which is none"
                 raise UsageError.expected(want, got, "a .csv, .tsv, .jsonl or .parquet file that lists the photos")
-        return cls([photos_in(Path(path), image_column, root, column) for path in every])
+        return cls([photos_in(Path(path), options, column) for path in every])
 
     @classmethod
     def found(cls, path: Path) -> Inputs:

@@ -15,18 +15,17 @@ from modiste.data.photo_columns import ROLES, column_key, find_path_and_url, loc
 from modiste.data.table import word
 from modiste.data.tables import RowStream, beside, check_file, estimate, open_rows
 from modiste.errors import ManifestError, PhotoError
-from modiste.inputs.arguments import REMOTE, InputPhoto, LoadPart, PhotoStream, Url, batches
+from modiste.inputs.arguments import REMOTE, InputPhoto, LoadPart, PhotoStream, TableOptions, Url, batches
 
 _SAMPLE = 1000  # rows that show what the columns hold
 
 
-def photos_in(path: Path, image_column: str | None, root: str | None, product_column: str | None = None) -> PhotoStream:
+def photos_in(path: Path, options: TableOptions, product_column: str | None = None) -> PhotoStream:
     """The photos that a table names.
 
     Args:
         path: the table.
-        image_column: of paths, URLs or bytes; None finds it by its name.
-        root: folder that relative paths start from; None takes the table's.
+        options: how it is to be read.
         product_column: what names the product of each photo; None leaves it open.
 
     Raises:
@@ -34,11 +33,11 @@ def photos_in(path: Path, image_column: str | None, root: str | None, product_co
     """
     check_file(path)
     if path.suffix.lower() == ".parquet":
-        column = bytes_column(path, image_column)
+        column = bytes_column(path, options.image_column)
         if column is not None:
             return photos_of(path, *column, product_column=product_column)
-    stream = open_rows(path)
-    item = _reader(stream, image_column, _root(path, root), product_column)
+    stream = open_rows(path, encoding=options.encoding, sheet=options.sheet)
+    item = _reader(stream, options.image_column, _root(path, options.root), product_column)
 
     def parts(size: int) -> Iterator[LoadPart]:
         for chunk in batches(enumerate(stream.read(), 1), size):
