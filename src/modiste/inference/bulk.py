@@ -164,10 +164,8 @@ class BulkJob:
         tables = TableOptions(image_column, root, encoding, sheet)
         groups = [_Group(kind, group, tables, stdin) for kind, group in grouped(arguments)]
         known = KnownJob.read(folder)
-        if known is None or known.state.finished:
-            stocks: list[Inputs | None] = [group.inputs() for group in groups]
-        else:  # it knows its files, which may be gone
-            stocks = [group.inputs() if group.kind == "table" else None for group in groups]
+        begins = known is None or known.state.finished  # else it knows its files, which may be gone
+        stocks = [group.inputs() if begins or group.kind == "table" else None for group in groups]
         make_folder(folder)
         if is_foreign(folder):
             raise RunError.expected(f"{folder} to be a new folder or a job's", "another one", "another -o")
