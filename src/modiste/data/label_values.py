@@ -179,11 +179,11 @@ def _refuse_unused(
 
 def _one_spelling(column: str, words: pl.DataFrame, known: Mapping[str, int] | None) -> tuple[pl.DataFrame, list[str]]:
     """Words in one spelling each, the most frequent one, or that of the label set; and which were joined."""
-    counts = words["word"].value_counts(sort=True, name="count").sort(["count", "word"], descending=[True, False])
+    counts = dict(words["word"].value_counts(name="count").iter_rows())
     keys = {} if known is None else {spelling_key(name): name for name in reversed(list(known))}
     chosen: dict[str, str] = {}
     joined: dict[str, list[str]] = defaultdict(list)
-    for word, _ in counts.iter_rows():
+    for word in sorted(counts, key=lambda word: (-counts[word], word.isupper(), word.islower(), word)):
         if known is not None and word in known:
             continue
         key = spelling_key(word)
@@ -193,15 +193,24 @@ def _one_spelling(column: str, words: pl.DataFrame, known: Mapping[str, int] | N
     if not joined:
         return words, []
     one = {word: name for name, others in joined.items() for word in others}
-    how_many = dict(counts.iter_rows())
-    shown = ["/".join(f"'{w}'" for w in others) + f" as '{name}'" for name, others in list(joined.items())[:_SHOWN]]
-    cells = sum(how_many[word] for word in one)
-    more = f" and {len(joined) - _SHOWN} more" if len(joined) > _SHOWN else ""
-    visible = {name for name, others in joined.items() if any(tidy(word) != name for word in others)}
-    why = "in other spellings" if visible else "in spellings that look the same"
+    cells = sum(counts[word] for word in one)
     holding = "1 cell holds" if cells == 1 else f"{cells:,} cells hold"
-    note = f"{holding} labels of '{column}' {why}, read as one: {', '.join(shown)}{more}."
+    note = f"{holding} labels of '{column}' in {_other_spellings(joined)}."
     return words.with_columns(pl.col("word").replace(one)).unique(maintain_order=True), [note]
+
+
+def _other_spellings(joined: Mapping[str, Sequence[str]]) -> str:
+    """Which spellings are read as one, those that a person can see first."""
+    seen = {name: [f"'{word}'" for word in others if tidy(word) != name] for name, others in joined.items()}
+    visible = [f"{', '.join(others)} as '{name}'" for name, others in seen.items() if others]
+    if not visible:
+        names = ", ".join(f"'{name}'" for name in list(joined)[:_SHOWN])
+        return f"spellings that look the same, read as one: {names}" + _more(len(joined) - _SHOWN)
+    return f"other spellings, read as one: {'; '.join(visible[:_SHOWN])}" + _more(len(joined) - len(visible[:_SHOWN]))
+
+
+def _more(count: int) -> str:
+    return f" and {count:,} more" if count > 0 else ""
 
 
 def _made(

@@ -111,12 +111,13 @@ class Listing:
             ManifestError: a row can't be read.
         """
         url, id_, place = (self.roles.get(role) for role in ("url", "id", "path"))
-        for cells in self.stream.read():
+        for number, cells in enumerate(self.stream.read(), 1):
             named = cells[id_] if id_ is not None else ""
             if not named and place is not None:
                 named = cells[place].removesuffix(".jpg")
             address = cells[url].strip()  # type: ignore[index]
-            yield ListedPhoto(file_stem(named) if named else _digest(address), address, cells)
+            name = file_stem(named) if named else _digest(address) if address else f"row-{number}"
+            yield ListedPhoto(name, address, cells)
 
     def estimate(self) -> int:
         """About how many rows there are."""

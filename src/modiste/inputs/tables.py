@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-from modiste.data.photo_columns import ROLES, column_key, find_path_and_url, local_path
+from modiste.data.photo_columns import FETCHED, ROLES, column_key, find_path_and_url, local_path
 from modiste.data.table import word
 from modiste.data.tables import RowStream, beside, check_file, estimate, open_rows
 from modiste.errors import ManifestError, PhotoError
@@ -84,6 +84,7 @@ def _reader(
         _require(product_column, columns, path)
     at = {role: None if role not in roles else columns.index(roles[role]) for role in ("id", "path", "url")}
     shows = None if product_column is None else columns.index(product_column)
+    reason = columns.index("error") if set(columns) >= FETCHED else None
     # By their ids alone photos are called as in the challenge's lists, or as in Kaggle's fashion set.
     folder = "images" if {"masterCategory", "articleType"} <= set(columns) or (root / "images").is_dir() else ""
 
@@ -92,7 +93,8 @@ def _reader(
         product = "" if shows is None else cells[shows]
         if not (id_ or place or url):
             error = PhotoError.expected(f"row {number} of {path} to name a photo", "a blank", "filling it in")
-            return InputPhoto(f"row {number}", error, product)
+            told = "" if reason is None else cells[reason]  # by fetch
+            return InputPhoto(f"row {number}", PhotoError(told) if told else error, product)
         if REMOTE.match(place):
             url, place = place, ""
         file = _file(root, place or f"{folder}/{id_}.jpg".lstrip("/"))
