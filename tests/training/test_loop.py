@@ -343,12 +343,16 @@ def test_a_run_folder_that_exists_is_left_alone(trained, drawn, tiny):
     assert (trained / "model.safetensors").stat().st_mtime_ns == before
 
 
-def test_a_label_without_positives_is_named(drawn, tiny, tmp_path):
+def test_a_label_without_positives_is_left_out_and_named(drawn, tiny, tmp_path):
     manifest = Manifest.read(drawn)
     manifest.targets[:, 3] = 0
-    with pytest.raises(ManifestError, match="positive training photo, but got none for 'japanese'"):
-        train(Recipe.read(tiny), manifest, tmp_path / "run")
-    assert not (tmp_path / "run").exists()
+    notes = []
+    monitor = Monitor()
+    monitor.note = notes.append
+    recipe = Recipe.read(tiny).replace(["stages.0.epochs=1", "stages.1.epochs=1"])
+    run = train(recipe, manifest, tmp_path / "run", monitor=monitor)
+    assert run.label_set.ids == tuple(label for label in manifest.label_set.ids if label != "japanese")
+    assert any("left out" in words and "japanese 0" in words for words in notes)
 
 
 def test_missing_and_broken_photos_are_named(drawn, tiny, tmp_path):

@@ -264,7 +264,17 @@ def _well_quoted(content: bytes, separator: str) -> bool:
     if not (before.all() and after.all()):
         return False
     ends = np.flatnonzero(data == ord("\n"))
-    return not (np.searchsorted(quotes, ends) % 2).any()
+    return not (np.searchsorted(quotes, ends) % 2).any() and _is_even(data, quotes, ends, separator)
+
+
+def _is_even(data: np.ndarray, quotes: np.ndarray, ends: np.ndarray, separator: str) -> bool:
+    """Whether each line that isn't blank has as many cells as the first: a shorter one may hide cells in its quotes."""
+    between = np.flatnonzero(data == ord(separator))
+    between = between[np.searchsorted(quotes, between) % 2 == 0]
+    ends = ends if len(ends) and ends[-1] == len(data) - 1 else np.append(ends, len(data))
+    counts = np.diff(np.searchsorted(between, ends), prepend=0)
+    lengths = np.diff(ends, prepend=-1) - 1
+    return bool(((counts == counts[0]) | (lengths <= 1)).all())
 
 
 def _read_quickly(content: bytes, table: TextTable) -> pl.DataFrame | None:
@@ -362,13 +372,15 @@ class _Reader:
     def _row(self, line: str) -> list[str]:
         cells = self._quoted(line)
         swallowed = self._taken[1:]
+        if cells is not None and not swallowed and len(cells) < self._width == line.count(self._separator) + 1:
+            raise self._unclear(line)  # its quotes may hide cells
         if cells is not None and not swallowed and len(cells) == self._width:
             return cells
         alone = self._as_it_stands(line)
         if cells is not None and (alone is None or len(cells) == self._width):
-            if alone is None or not swallowed or any(self._as_it_stands(one) is None for one in swallowed):
-                return cells
-            raise self._unclear(line)  # both one row of several lines and several rows
+            if swallowed and all(one.count(self._separator) + 1 == self._width for one in self._taken):
+                raise self._unclear(line)  # one row of several lines, or several rows
+            return cells
         if alone is None:
             raise self._unclear(line)
         self._next -= len(swallowed)
