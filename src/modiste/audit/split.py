@@ -35,7 +35,8 @@ def split(
 
     Args:
         manifest: the photos, or the file or folder that names them.
-        val, test: shares of the photos; None takes 0.1.
+        val: share of the photos; None takes 0.1.
+        test: likewise.
         folds: write this many fold numbers instead; test photos get none.
         seed: the same seed gives the same split.
         stratify: further columns to stratify by.

@@ -188,11 +188,12 @@ class _Reader:
         found = there.filter(there.str.to_lowercase().is_in(list(MISSING - self._kept)))
         if not len(found):
             return {}
-        return dict(words.filter(words.is_in(found.to_list())).value_counts(sort=True).iter_rows())
+        counts = words.filter(words.is_in(found.to_list())).value_counts(name="count").iter_rows()
+        return dict(sorted(counts, key=lambda row: (-row[1], row[0])))
 
     def _unspelt(self, column: str, cells: pl.Series) -> pl.Series:
         """The cells as lists, where they spell lists."""
-        values = cells.unique().to_list()
+        values = cells.unique(maintain_order=True).to_list()
         bracketed = [value for value in values if is_bracketed(value)]
         if not bracketed:
             return cells
