@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modiste.data.cells import braced_list, is_vector, spelling_key, spelt_list, tidy
+from modiste.data.cells import are_vectors, braced_list, spelling_key, spelt_list, tidy
 
 WORDS = st.lists(
     st.text(st.characters(codec="utf-8", exclude_categories=["C"]), min_size=1, max_size=6).map(str.strip).filter(bool)
@@ -49,9 +49,11 @@ def test_no_code_in_a_cell_runs():
 
 
 def test_rows_of_ones_and_zeros_are_vectors():
-    assert is_vector(["0", "1", "0"])
-    assert not is_vector(["0", "1"])  # two class numbers
-    assert not is_vector(["red", "blue"])
+    assert are_vectors([["0", "1", "0"], ["1", "0", "0"]])
+    assert are_vectors([["1", "0"], ["0", "1"]])
+    assert not are_vectors([["0", "1"], ["0", "1"]])  # two class numbers
+    assert not are_vectors([["0"], ["1", "0"]])
+    assert not are_vectors([["red", "blue"], ["red", "red"]])
 
 
 @pytest.mark.parametrize(

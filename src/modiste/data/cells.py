@@ -88,9 +88,12 @@ def braced_list(cell: str) -> list[str] | None:
     return [part.strip().strip('"') for part in inner.split(",")] if inner else []
 
 
-def is_vector(words: Sequence[str]) -> bool:
-    """Whether a list is a row of ones and zeros, one for each label, and not a list of labels."""
-    return len(words) > 1 and set(words) <= {"0", "1", "0.0", "1.0"} and len(set(words)) < len(words)
+def are_vectors(lists: Sequence[Sequence[str]]) -> bool:
+    """Whether lists are rows of ones and zeros, one for each label, and not lists of labels."""
+    if not lists or len({len(words) for words in lists}) > 1 or len(lists[0]) < 2:
+        return False
+    binary = all(set(words) <= {"0", "1", "0.0", "1.0"} for words in lists)
+    return binary and (any(len(set(words)) < len(words) for words in lists) or len(set(map(tuple, lists))) > 1)
 
 
 def _parsed(cell: str) -> Any:

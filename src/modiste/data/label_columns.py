@@ -5,6 +5,7 @@ The rules stand in docs/reference/manifest.md. Blank is unknown and never counts
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -19,9 +20,9 @@ from modiste.data.cells import (
     MINUS_ONE,
     MISSING,
     ZERO,
+    are_vectors,
     braced_list,
     is_bracketed,
-    is_vector,
     spelt_list,
 )
 from modiste.data.table import Table
@@ -35,7 +36,9 @@ _WORDS = _LISTS | {"label", "tag", "class", "category", "style"}  # columns that
 _FLAG_WORDS = frozenset(FLAGS) - MARKS - LETTERS  # of these, no other meaning is likely
 _MOST_FLAGS = 60  # spellings of yes and no in one column
 _MANY_VALUES = 50  # of a category; more must be rarer than every other photo, or they are ids
+_MOST_VALUES = 5000  # of a column, whatever their photos
 _SHOWN = 3  # examples in a sentence
+_UNKNOWN_WORD = "\0unknown"  # stands in a one-hot column for a word that means unknown
 
 
 @dataclass(frozen=True)
@@ -126,20 +129,32 @@ class _Reader:
         cells, by_name = self._table.frame[column], column.lower() in _WORDS
         if not (named or by_name) and (cells.dtype == pl.List or _few_words(cells) is None):
             return  # text, numbers or lists that nothing calls labels
-        cells, gone = self._without_missing(cells)
-        if cells.dtype == pl.String and (named or by_name):
-            cells = self._unspelt(column, cells)
+        raw, gone = cells, dict[str, int]()
+        if cells.dtype == pl.String:
+            cells, gone = self._without_missing(cells)
+            if named or by_name:
+                cells = self._unspelt(column, cells)
+        if cells.dtype == pl.List:
+            self._refuse_rows_of_numbers(column, cells)
+            cells, inside = self._without_missing(cells)
+            gone = gone | inside
         kind = self._kind(column, cells, named=named, by_name=by_name)
+        if kind == "one-hot":
+            cells = raw.replace(dict.fromkeys(gone, _UNKNOWN_WORD)) if gone else raw
         if kind is not None:
             self._found[column] = (kind, cells)
             if gone:
                 self._missing[column] = (sum(gone.values()), list(gone))
+            filled = cells.list.len().fill_null(0) > 0 if cells.dtype == pl.List else cells != ""
+            if kind != "one-hot" and not filled.any():
+                self._notes.append(f"'{column}' is blank in every row, so it is left out.")
 
     def add_one_hot(self, column: str) -> None:
         """A column that the table's label set names."""
-        cells, gone = self._without_missing(self._table.frame[column])
+        raw = self._table.frame[column]
+        cells, gone = self._without_missing(raw)
         self._refuse_others(column, cells)
-        self._found[column] = ("one-hot", cells)
+        self._found[column] = ("one-hot", raw.replace(dict.fromkeys(gone, _UNKNOWN_WORD)) if gone else raw)
         if gone:
             self._missing[column] = (sum(gone.values()), list(gone))
 
@@ -149,7 +164,7 @@ class _Reader:
         codes = self._codes(flags)
         found = []
         for name, (kind, cells) in self._found.items():
-            if kind == "category":
+            if kind != "one-hot":
                 self._refuse_ids(name, cells)
             split = kind == "list" and cells.dtype != pl.List
             found.append(LabelColumn(name, kind, self._split(cells) if split else codes.get(name, cells)))
@@ -163,20 +178,16 @@ class _Reader:
             words = dict.fromkeys(word for _, found in self._missing.values() for word in found)
             shown = ", ".join(f"'{word}'" for word in words)
             holding = "1 cell holds" if count == 1 else f"{count:,} cells hold"
-            notes.append(
-                f"{holding} {shown} in {_named(self._missing)}: unknown; --keep-as-label {next(iter(words))} takes it "
-                "for a label."
-            )
+            wordy = [name for name in self._missing if self._found[name][0] != "one-hot"]
+            keep = f"; --keep-as-label {self._missing[wordy[0]][1][0]} takes it for a label" if wordy else ""
+            notes.append(f"{holding} {shown} in {_named(self._missing)}: unknown{keep}.")
         return notes
 
     def _without_missing(self, cells: pl.Series) -> tuple[pl.Series, dict[str, int]]:
         """The cells, blank where a word means that nothing is known, and these words with their counts."""
         if cells.dtype == pl.List:
-            words = cells.explode().drop_nulls()
-            missing = self._missing_in(words)
-            if missing:
-                cells = cells.list.eval(pl.element().filter(~pl.element().is_in(list(missing))))
-            return cells, missing
+            missing = self._missing_in(cells.explode().drop_nulls())
+            return (_without(cells, missing), missing) if missing else (cells, {})
         missing = self._missing_in(cells)
         if missing:
             cells = cells.replace(dict.fromkeys(missing, ""))
@@ -207,21 +218,26 @@ class _Reader:
             where = f"'{column}' in {self._table.first(cells == wrong)} of {self._table.path}"
             raise ManifestError.expected(f"{where} to be a list of labels", f"'{wrong[:60]}'", "correcting it")
         self._refuse_vectors(column, cells, lists)
-        words = {value: [value] if lists.get(value) is None else lists[value] for value in values if value}
-        dropped = [[w for w in words[cell] or [] if self._is_known(w)] if cell else None for cell in cells]
+        words = {value: lists.get(value) for value in values if value}
+        plain = {value: _parted(value, self._config.delimiter) for value, found in words.items() if found is None}
+        spelt = [(words[cell] if words[cell] is not None else plain[cell]) if cell else None for cell in cells]
         self._notes.append(f"'{column}' holds lists such as {bracketed[0][:60]}: read as the labels inside.")
-        return pl.Series(cells.name, dropped, pl.List(pl.String))
-
-    def _is_known(self, word: str) -> bool:
-        return word != "" and (word.casefold() not in MISSING or word.casefold() in self._kept)
+        return pl.Series(cells.name, spelt, pl.List(pl.String))
 
     def _refuse_vectors(self, column: str, cells: pl.Series, lists: Mapping[str, list[str] | None]) -> None:
         filled = {value: found for value, found in lists.items() if found}
-        if filled and all(is_vector(found) for found in filled.values()):
+        if are_vectors(list(filled.values())):
             value = next(iter(filled))
             where = f"'{column}' in {self._table.first(cells == value)} of {self._table.path}"
             fix = "a column of 1 and 0 for each label"
             raise ManifestError.expected(f"{where} to be a list of labels", f"the row of numbers {value[:60]}", fix)
+
+    def _refuse_rows_of_numbers(self, column: str, cells: pl.Series) -> None:
+        values = cells.drop_nulls().unique().to_list() if cells.list.max().dtype == pl.String else []
+        if are_vectors([value for value in values if value]):
+            first = f"{self._table.path} to be a list of labels"
+            fix = "a column of 1 and 0 for each label"
+            raise ManifestError.expected(f"'{column}' of {first}", f"rows of numbers such as {values[0]}", fix)
 
     def _kind(self, column: str, cells: pl.Series, *, named: bool, by_name: bool) -> Kind | None:
         """How a column is written; None where it holds no labels."""
@@ -248,7 +264,7 @@ class _Reader:
         if mostly:
             filled, flags = _count(cells), _count(cells.filter(cells.str.to_lowercase().is_in(list(_FLAG_WORDS))))
             few = filled - flags <= (filled // 10 if by_name else max(1, filled // 10))
-            if few or (named and not by_name):
+            if few:
                 self._refuse_others(column, cells)
             if not (named or by_name):
                 other = cells.filter((cells != "") & ~cells.str.to_lowercase().is_in(list(_FLAG_WORDS)))
@@ -279,8 +295,9 @@ class _Reader:
             )
 
     def _refuse_ids(self, column: str, cells: pl.Series) -> None:
-        values, filled = cells.n_unique(), _count(cells)
-        if values > _MANY_VALUES and 2 * values > filled:
+        words = cells.explode().drop_nulls() if cells.dtype == pl.List else cells
+        values, filled = words.n_unique(), _count(words)
+        if values > _MOST_VALUES or (values > _MANY_VALUES and 2 * values > filled):
             raise ManifestError.expected(
                 f"'{column}' of {self._table.path} to be a category, with several photos a value",
                 f"{values:,} values on {filled:,} photos",
@@ -290,12 +307,12 @@ class _Reader:
     def _codes(self, flags: Mapping[str, pl.Series]) -> dict[str, pl.Series]:
         """1, 0 and UNKNOWN for the words of one-hot columns."""
         spelt = {name: cells.unique().to_list() for name, cells in flags.items()}
-        seen = {name: {word.lower() for word in words} for name, words in spelt.items()}
+        seen = {name: {word.lower() for word in words} - {_UNKNOWN_WORD} for name, words in spelt.items()}
         signed = [name for name, words in seen.items() if words & MINUS_ONE]
         zero = any(seen[name] & ZERO for name in signed) or (signed and any(words & ZERO for words in seen.values()))
         codes, marked = {}, []
         for name, cells in flags.items():
-            meaning = FLAGS | {"": UNKNOWN}
+            meaning = FLAGS | {"": UNKNOWN, _UNKNOWN_WORD: UNKNOWN}
             if zero:
                 meaning |= dict.fromkeys(MINUS_ONE, UNKNOWN)
             if seen[name] & MARKS and seen[name] <= MARKS | {""}:
@@ -324,12 +341,30 @@ class _Reader:
     def _split(self, cells: pl.Series) -> pl.Series:
         """The words of each cell; null where it is blank."""
         delimiter: str = self._config.delimiter or next((d for d in ("|", ";", ",") if _holds(cells, d)), " ")
+        if delimiter == " " and self._config.delimiter is None and _holds(cells, " "):
+            whole = cells.filter(cells.str.contains(" ", literal=True))[0]
+            note = f"'{cells.name}' is parted at blanks, such as '{whole}'; --delimiter '|' keeps them whole."
+            self._notes.append(note)
         words = cells.str.split(delimiter).list.eval(pl.element().str.strip_chars())
         words = words.list.eval(pl.element().filter(pl.element() != ""))
         missing = self._missing_in(words.explode().drop_nulls())
         if missing:
-            words = words.list.eval(pl.element().filter(~pl.element().is_in(list(missing))))
+            words = _without(words, missing)
+            self._missing[cells.name] = (sum(missing.values()), list(missing))
         return pl.select(pl.when(words.list.len() > 0).then(words)).to_series().alias(cells.name)
+
+
+def _without(cells: pl.Series, words: Iterable[str]) -> pl.Series:
+    """Lists without some words; null where nothing else stood there."""
+    left = cells.list.eval(pl.element().filter(~pl.element().is_in(list(words))))
+    emptied = (left.list.len() == 0) & (cells.list.len() > 0)
+    return pl.select(pl.when(~emptied).then(left)).to_series().alias(cells.name)
+
+
+def _parted(cell: str, delimiter: str | None) -> list[str]:
+    """The words of a cell that spells no list, beside others that do."""
+    parts = cell.split(delimiter) if delimiter else re.split(r"[|;,]", cell)
+    return [part.strip() for part in parts if part.strip()]
 
 
 def _few_words(cells: pl.Series) -> set[str] | None:

@@ -52,13 +52,22 @@ def read_labels(
     notes = []
     known = None if given is None else lookup(given)
     for name, cells in list(words.items()):
-        renamed = cells.with_columns(pl.col("word").replace(dict(renames))) if renames else cells
-        words[name], told = _one_spelling(name, renamed, known)
+        words[name], told = _one_spelling(name, _renamed(cells, renames), known)
         notes += told
     label_set = given or _made(table, flags, texts, words)
     flags = {name: codes for name, codes in flags.items() if name not in left_out}
     targets = _Mapping(table, label_set, left_out).targets(columns, flags, words)
     return label_set, targets, notes
+
+
+def _renamed(cells: pl.DataFrame, renames: Mapping[str, str]) -> pl.DataFrame:
+    """Words under their new names, in whatever spelling the old ones stand."""
+    if not renames:
+        return cells
+    keys = {spelling_key(old): new for old, new in renames.items()}
+    there = cells["word"].unique().to_list()
+    new = {word: renames.get(word, keys.get(spelling_key(word), word)) for word in there}
+    return cells.with_columns(pl.col("word").replace(new))
 
 
 def has_labels(columns: Sequence[LabelColumn]) -> bool:
@@ -170,8 +179,9 @@ def _refuse_unused(
 ) -> None:
     """Refuse renames of what no cell and no column holds."""
     there = {*flags, *(word for frame in words.values() for word in frame["word"].unique().to_list())}
+    keys = {spelling_key(name) for name in there}
     for old in renames:
-        if old not in there:
+        if spelling_key(old) not in keys:
             close = difflib.get_close_matches(old, sorted(there), n=3) or sorted(there)[:3]
             known = ", ".join(f"'{name}'" for name in close)
             raise UsageError.expected(f"label '{old}' in {table.path}, to rename it", "none", f"one such as {known}")
@@ -220,7 +230,8 @@ def _made(
     groups: dict[str, tuple[list[str], bool]] = {"labels": (list(flags), False)}
     for column in texts:
         values = sorted(words[column.name]["word"].unique().to_list())
-        ids = [f"{column.name}={value}" for value in values] if len(texts) > 1 else values
+        clash = set(values) & set(flags)
+        ids = [f"{column.name}={value}" for value in values] if len(texts) > 1 or clash else values
         before = groups.get(column.name, ([], False))[0]  # a list column may itself be called "labels"
         groups[column.name] = (before + ids, column.kind == "category")
     made = tuple(Group(name, tuple(map(Label, ids)), exclusive) for name, (ids, exclusive) in groups.items() if ids)
@@ -267,6 +278,8 @@ class _Mapping:
     def _add_words(
         self, targets: np.ndarray, open_labels: np.ndarray, column: LabelColumn, cells: pl.DataFrame
     ) -> None:
+        if not len(cells):
+            return
         positions = self._positions(column.name, cells)
         rows = cells["row"].to_numpy()
         filled = np.flatnonzero(column.cells.is_not_null().to_numpy()) if column.kind == "list" else rows

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -19,7 +18,7 @@ from modiste.data.photo_columns import ROLES
 from modiste.data.photo_places import found_places
 from modiste.data.splits import stratified_folds
 from modiste.data.table import Table
-from modiste.data.tables import beside, labels_beside, read_table, write_labels_beside, write_table
+from modiste.data.tables import labels_beside, read_table, root_beside, write_labels_beside, write_table
 from modiste.errors import ManifestError
 from modiste.files import StrPath
 from modiste.labels import UNKNOWN, LabelSet
@@ -74,10 +73,11 @@ class Manifest:
         path = Path(path)
         table = _challenge_header(read_table(path, encoding=config.encoding, sheet=config.sheet))
         root = path if path.is_dir() else path.parent
-        own = path.is_file() and beside(path).is_file()
+        known = labels_beside(path) if path.is_file() else None
+        own = known is not None and set(known.ids) <= set(table.frame.columns)
         if own:
-            table = replace(table, label_set=labels_beside(path))
-            root = (root / json.loads(beside(path).read_text(encoding="utf-8")).get("root", "")).resolve()
+            table = replace(table, label_set=known)
+            root = (root / (root_beside(path) or "")).resolve()
         if config.label_columns is not None:
             table = replace(table, label_set=None)
         if label_set is None and config.label_set is not None:

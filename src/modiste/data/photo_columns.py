@@ -33,7 +33,8 @@ ROLES = {
     "fold": ("fold",),
 }
 _OPTIONS = {"path": "--image-column", "split": "--split-column", "group": "--group-column", "fold": "--fold-column"}
-FETCHED = frozenset({"status", "failure", "error"})  # columns of what fetch wrote: a photo may be missing for a reason
+# Columns of what fetch wrote: a photo may be missing for a reason.
+FETCHED = frozenset({"status", "failure", "error", "http", "final_url", "sha256", "width", "height", "bytes"})
 _SAMPLE = 200  # cells that show what a column holds
 _MOST = 0.8  # of them
 _REMOTE = re.compile(r"https?://", re.IGNORECASE)
@@ -190,6 +191,7 @@ def _local(cells: pl.Series, table: Path) -> tuple[pl.Series, list[str]]:
     remote = cells.str.starts_with("file://")
     if remote.any():
         cells = cells.map_elements(local_path, pl.String)
+    cells = cells.str.replace(r"^(\./)+", "")
     backslashes = cells.str.contains("\\", literal=True)
     if backslashes.any() and not Path(table.parent, cells.filter(backslashes)[0]).exists():
         cells = cells.str.replace_all("\\", "/", literal=True).str.replace(r"^\./", "")

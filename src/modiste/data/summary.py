@@ -13,7 +13,6 @@ from modiste.labels import UNKNOWN
 from modiste.words import counted
 
 _SHOWN = 6  # labels of a group
-_FACTS = FETCHED | {"http", "final_url", "sha256", "width", "height", "bytes"}  # of a fetch
 
 
 def describe(manifest: Manifest) -> Iterator[str]:
@@ -41,7 +40,7 @@ def describe(manifest: Manifest) -> Iterator[str]:
 def unused_label_columns(manifest: Manifest) -> dict[str, int]:
     """Columns that look like labels and aren't used, and how many values they have."""
     frame = manifest.frame
-    roles = {*ROLES, "left_out"} | _FACTS
+    roles = {*ROLES, "left_out"} | FETCHED
     found = {name: could_be_category(frame[name]) for name in frame.columns if name not in roles}
     return {name: values for name, values in found.items() if values}
 

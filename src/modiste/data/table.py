@@ -65,6 +65,9 @@ def words_table(
         ManifestError: no row is left, or two columns have one name.
     """
     lines = np.arange(1, len(frame) + 1) if lines is None else lines
+    frame = frame.with_columns(
+        pl.col(n).arr.to_list() for n, kind in frame.schema.items() if isinstance(kind, pl.Array)
+    )
     named = [name.strip() for name in frame.columns]
     twice = next((name for name in named if name and named.count(name) > 1), None)
     if twice is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -31,6 +31,7 @@ from modiste.labels import LabelSet
 
 WRITTEN = (".csv", ".tsv", ".parquet", ".jsonl")
 READ = (*WRITTEN, ".ndjson", ".json", ".txt", *SHEETS)
+_SHOWING = 200  # rows that show what a column holds
 _ROWS = 20_000  # of a Parquet file that are read at a time
 _URL_LINE = re.compile(r"\w+://\S+$")
 # Names of columns of URLs, the best first; a feed's "link" is the page of a product.
@@ -130,13 +131,29 @@ def beside(path: Path) -> Path:
 
 
 def labels_beside(path: Path) -> LabelSet | None:
-    """The label set that stands beside a manifest, where there is one."""
-    return LabelSet.read(beside(path)) if beside(path).is_file() else None
+    """The label set that stands beside a manifest, where there is one for this very file."""
+    return LabelSet.read(beside(path)) if root_beside(path) is not None else None
+
+
+def root_beside(path: Path) -> str | None:
+    """The folder that the paths of a manifest start from, seen from its own; None where modiste did not write it.
+
+    Tables that differ in their suffix alone share the file beside them, which names the one that it is of.
+    """
+    if not beside(path).is_file():
+        return None
+    try:
+        written = json.loads(beside(path).read_text(encoding="utf-8"))
+    except ValueError:
+        return ""  # what reads the label set names what is wrong
+    if not isinstance(written, dict) or written.get("table", path.name) != path.name:
+        return None
+    return str(written.get("root", ""))
 
 
 def write_labels_beside(path: Path, label_set: LabelSet, root: str) -> None:
     """Write the label set of a manifest, and the folder that its paths start from, seen from its own, beside it."""
-    written = {**label_set.to_dict(), "root": root}
+    written = {**label_set.to_dict(), "root": root, "table": path.name}
     write_text(beside(path), json.dumps(written, ensure_ascii=False, indent=1) + "\n")
 
 
@@ -279,7 +296,8 @@ def _by_photo(table: Table) -> Table:
         return bool(cells.str.contains(SEVERAL).any())
 
     columns = table.frame.columns
-    made = None if table.path.is_dir() else photo_rows(columns, holds_several, url_column(columns))
+    sample = {name: table.frame[name].head(_SHOWING).to_list() for name in columns}
+    made = None if table.path.is_dir() else photo_rows(columns, holds_several, _urls_in(columns, sample))
     if made is None:
         return table
     notes: list[str] = []
@@ -302,7 +320,9 @@ def _stream_by_photo(stream: RowStream) -> RowStream:
         at = stream.columns.index(column)
         return any(several.match(cells[at]) for cells in stream.read())
 
-    made = photo_rows(stream.columns, holds_several, url_column(stream.columns))
+    rows = list(islice(stream.read(), _SHOWING))
+    sample = {name: [row[k] for row in rows] for k, name in enumerate(stream.columns)}
+    made = photo_rows(stream.columns, holds_several, _urls_in(stream.columns, sample))
     if made is None:
         return stream
     stream.notes.extend(_product_notes(made))
@@ -313,6 +333,20 @@ def _stream_by_photo(stream: RowStream) -> RowStream:
         stream.notes.extend(note for note in told if note not in stream.notes)
 
     return replace(stream, columns=made.columns, read=read, roles=made.roles)
+
+
+def _urls_in(columns: Sequence[str], sample: Mapping[str, Sequence[object]]) -> str | None:
+    """The column of photos' URLs, by its name, else the only one that holds URLs."""
+    named = url_column(columns)
+    if named is not None:
+        return named
+    filled = {name: [cell for cell in cells if cell] for name, cells in sample.items()}
+    found = [name for name, cells in filled.items() if cells and all(map(_is_url, cells))]
+    return found[0] if len(found) == 1 else None
+
+
+def _is_url(cell: object) -> bool:
+    return isinstance(cell, str) and bool(re.match(r"https?://", cell, re.IGNORECASE))
 
 
 def _product_notes(made: PhotoRows) -> list[str]:

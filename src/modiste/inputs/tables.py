@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -13,7 +12,7 @@ import polars as pl
 
 from modiste.data.photo_columns import FETCHED, ROLES, column_key, find_path_and_url, local_path
 from modiste.data.table import word
-from modiste.data.tables import RowStream, beside, check_file, estimate, open_rows
+from modiste.data.tables import RowStream, check_file, estimate, open_rows, root_beside
 from modiste.errors import ManifestError, PhotoError
 from modiste.inputs.arguments import REMOTE, InputPhoto, LoadPart, PhotoStream, TableOptions, Url, batches
 
@@ -50,8 +49,7 @@ def _root(path: Path, root: str | None) -> Path:
     """Where relative paths start from: as asked, as modiste wrote beside the table, or the table's own folder."""
     if root is not None:
         return Path(root)
-    own = json.loads(beside(path).read_text(encoding="utf-8")) if beside(path).is_file() else {}
-    return path.parent / str(own.get("root", ""))
+    return path.parent / (root_beside(path) or "")
 
 
 def _require(column: str, columns: Sequence[str], path: Path) -> None:

@@ -48,11 +48,11 @@ def read_challenge(path: Path) -> Table | None:
     """
     if not path.is_file() or path.suffix.lower() not in (".txt", ".csv", ""):
         return None
-    with path.open(encoding="utf-8", errors="replace") as file:
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
         shape = shape_of(file.readline())
     if shape is None:
         return None
-    lines = pl.Series(path.read_text(encoding="utf-8", errors="replace").split("\n")).str.strip_chars()
+    lines = pl.Series(path.read_text(encoding="utf-8-sig", errors="replace").split("\n")).str.strip_chars()
     filled = (lines != "").arg_true()
     fields = lines.gather(filled).str.extract_groups(SHAPES[shape]).struct.unnest()
     wrong = fields["id"].is_null()
