@@ -495,3 +495,28 @@ def test_a_folder_that_lost_all_its_photos_is_refused_and_loses_no_tags(exported
     with pytest.raises(ModisteError, match=r"photos in folder .*, but got none"):
         run(tmp_path / "tags", load(exported), shop)
     assert said(tmp_path / "tags") == before
+
+
+@pytest.mark.parametrize("how", ["folder", "table", "empty table"])
+def test_a_night_on_which_all_photos_are_away_is_refused_and_their_tags_stay(how, exported, photos, tmp_path, modiste):
+    shop = tmp_path / "disk" / "shop"
+    shop.mkdir(parents=True)
+    names = [shutil.copy(photo, shop / f"{k}.jpg").name for k, photo in enumerate(photos[:3])]
+    table, out = tmp_path / "t.csv", tmp_path / "tags"
+    table.write_text("image\n" + "".join(f"disk/shop/{name}\n" for name in names))
+    asked = shop if how == "folder" else table
+    assert modiste("tag", asked, "-m", exported, "-o", out)[0] == 0
+    before = pl.read_parquet(next(out.glob("part-*.parquet")), glob=False)
+    if how == "empty table":
+        table.write_text("image\n")
+    else:
+        (tmp_path / "disk").rename(tmp_path / "away")
+    code, _, err = modiste("tag", asked, "-m", exported, "-o", out)
+    assert code == 2 and "where they were last time, but got none of 3" in err
+    assert pl.read_parquet(next(out.glob("part-*.parquet")), glob=False).equals(before)
+    if how == "empty table":
+        table.write_text("image\n" + "".join(f"disk/shop/{name}\n" for name in names))
+    else:
+        (tmp_path / "away").rename(tmp_path / "disk")
+    assert modiste("tag", asked, "-m", exported, "-o", out)[0] == 0
+    assert pl.read_parquet(next(out.glob("part-*.parquet")), glob=False).equals(before)

@@ -33,7 +33,16 @@ from modiste.inference.job_state import JobState, KnownJob, is_foreign, names_of
 from modiste.inference.parts import SEEN, Seen, look, part_path, part_round, read_part, settle, write_part
 from modiste.inference.predictor import BasePredictor
 from modiste.inference.tagging import passing, tagged
-from modiste.inference.update import AGAIN, GONE, items_of, make_plan, read_changes, write_all_new, write_changes
+from modiste.inference.update import (
+    AGAIN,
+    GONE,
+    items_of,
+    make_plan,
+    read_changes,
+    staying,
+    write_all_new,
+    write_changes,
+)
 from modiste.inference.writers import Tagged, as_frame
 from modiste.inputs.arguments import (
     InputPhoto,
@@ -270,7 +279,7 @@ class BulkJob:
         states = pl.DataFrame(seen, schema=SEEN, orient="row")
         kept = 0
         if work.rows is not None:
-            stays = _staying(work.rows)
+            stays = staying(work.rows)
             old = stays.filter(pl.col("change").is_null())
             kept = len(old)
             if kept:
@@ -290,7 +299,7 @@ class BulkJob:
         """All parts of the round."""
         if self.plan is not None:
             for (number,), rows in self.plan.group_by("part", maintain_order=True):
-                yield _Work(int(number), partial(self._planned, _staying(rows)), rows)  # type: ignore[call-overload]
+                yield _Work(int(number), partial(self._planned, staying(rows)), rows)  # type: ignore[call-overload]
             return
         numbers = count()
         for source in self.stock.sources:
@@ -362,8 +371,7 @@ def _plan_round(folder: Path, stock: Inputs, known: KnownJob, *, again: bool) ->
     plan = make_plan(folder, stock, known.size, again=again, paths=_found_paths(folder))
     with replacing(folder / PLAN_FILE, pl.exceptions.ComputeError) as temporary:
         plan.write_parquet(temporary)
-    notes = stock.notes()
-    unknown = int((plan["change"] == AGAIN).sum())
+    notes, unknown = stock.notes(), int((plan["change"] == AGAIN).sum())
     if again:
         notes.append(f"Another model or other settings than last time: all {unknown:,} photos are tagged again.")
     elif unknown:
@@ -385,12 +393,7 @@ def _joined(stocks: Sequence[Inputs]) -> Inputs:
 
 
 def _looked(load: LoadPart, *, by_path: bool) -> Iterator[tuple[InputPhoto, Seen]]:
-    for photo in load():
-        yield photo, look(photo, by_path=by_path)
-
-
-def _staying(rows: pl.DataFrame) -> pl.DataFrame:
-    return rows.filter(pl.col("change").is_null() | (pl.col("change") != GONE))
+    yield from ((photo, look(photo, by_path=by_path)) for photo in load())
 
 
 def _shifted(told: Callable[[int], None], before: int, done: int) -> None:

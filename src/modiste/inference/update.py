@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from modiste.errors import PhotoError
+from modiste.errors import PhotoError, RunError
 from modiste.files import replacing
 from modiste.inference.parts import SEEN, content_key, look, newest_proof, part_numbers, part_path, read_part, read_seen
 from modiste.inputs.arguments import InputPhoto, Inputs, PhotoStream, Url, batches
@@ -69,9 +69,25 @@ def make_plan(folder: Path, stock: Inputs, size: int, *, again: bool, paths: Map
     plan = _placed(_compared(both, again=again), size)
     gone = old.join(now, on=["identity", "n"], how="anti").with_columns(change=pl.lit(GONE), rewrite=True)
     plan = pl.concat([plan, gone], how="diagonal").select(PLAN.names()).cast(PLAN)
+    _refuse_loss(folder, plan)
     plan = plan.sort("part", "old_row", nulls_last=True, maintain_order=True)  # new photos stay in their order
     written = plan.filter(pl.col("rewrite"))["part"].unique()
     return plan.with_columns(rewrite=pl.col("part").is_in(written.implode()))
+
+
+def staying(rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows of a plan whose photos are still there."""
+    return rows.filter(pl.col("change").is_null() | (pl.col("change") != GONE))
+
+
+def _refuse_loss(folder: Path, plan: pl.DataFrame) -> None:
+    """Refuse a round in which no photo of the last one is left: a disk that isn't mounted, a table that is empty."""
+    here = plan.filter(pl.col("change").is_null() | ~pl.col("change").is_in([GONE, NEW]))
+    before = len(here) + int((plan["change"] == GONE).sum())
+    unread = len(here) > 0 and bool((here["size"].is_null() & (here["change"] == CHANGED)).fill_null(False).all())
+    if before and (unread or not len(here)):
+        want = f"the photos of {folder} to be where they were last time"
+        raise RunError.expected(want, f"none of {before:,}", "again once they are there, or another -o")
 
 
 def items_of(stock: Inputs, rows: Sequence[dict[str, Any]]) -> Iterator[InputPhoto]:
