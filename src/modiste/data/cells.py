@@ -39,6 +39,7 @@ ZERO = frozenset({"0", "0.0"})
 LETTERS = frozenset("yntf")  # may as well be sizes or genders where only one of a pair occurs
 FLAGS: dict[str, int] = dict.fromkeys(_YES | MARKS, 1) | dict.fromkeys(_NO | MINUS_ONE, 0)  # in lower case
 
+REMOTE = re.compile(r"https?://", re.IGNORECASE)  # how an address on the web begins
 _INVISIBLE = re.compile(
     "[\N{SOFT HYPHEN}\N{ZERO WIDTH SPACE}\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}\N{WORD JOINER}\ufeff]"
 )

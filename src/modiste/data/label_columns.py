@@ -135,18 +135,16 @@ class _Reader:
             if named or by_name:
                 cells = self._unspelt(column, cells)
         if cells.dtype == pl.List:
-            self._refuse_rows_of_numbers(column, cells)
+            self._refuse_vectors(column, cells)
             cells, inside = self._without_missing(cells)
             gone = gone | inside
         kind = self._kind(column, cells, named=named, by_name=by_name)
         if kind == "one-hot":
-            cells = raw.replace(dict.fromkeys(gone, _UNKNOWN_WORD)) if gone else raw
-        if kind is not None:
-            self._found[column] = (kind, cells)
-            if gone:
-                self._missing[column] = (sum(gone.values()), list(gone))
+            self._keep(column, kind, _marked(raw, gone), gone)
+        elif kind is not None:
+            self._keep(column, kind, cells, gone)
             filled = cells.list.len().fill_null(0) > 0 if cells.dtype == pl.List else cells != ""
-            if kind != "one-hot" and not filled.any():
+            if not filled.any():
                 self._notes.append(f"'{column}' is blank in every row, so it is left out.")
 
     def add_one_hot(self, column: str) -> None:
@@ -154,7 +152,11 @@ class _Reader:
         raw = self._table.frame[column]
         cells, gone = self._without_missing(raw)
         self._refuse_others(column, cells)
-        self._found[column] = ("one-hot", raw.replace(dict.fromkeys(gone, _UNKNOWN_WORD)) if gone else raw)
+        self._keep(column, "one-hot", _marked(raw, gone), gone)
+
+    def _keep(self, column: str, kind: Kind, cells: pl.Series, gone: Mapping[str, int]) -> None:
+        """Keep a label column, and which of its words mean unknown."""
+        self._found[column] = (kind, cells)
         if gone:
             self._missing[column] = (sum(gone.values()), list(gone))
 
@@ -217,27 +219,21 @@ class _Reader:
         if wrong is not None:
             where = f"'{column}' in {self._table.first(cells == wrong)} of {self._table.path}"
             raise ManifestError.expected(f"{where} to be a list of labels", f"'{wrong[:60]}'", "correcting it")
-        self._refuse_vectors(column, cells, lists)
         words = {value: lists.get(value) for value in values if value}
         plain = {value: _parted(value, self._config.delimiter) for value, found in words.items() if found is None}
         spelt = [(words[cell] if words[cell] is not None else plain[cell]) if cell else None for cell in cells]
         self._notes.append(f"'{column}' holds lists such as {bracketed[0][:60]}: read as the labels inside.")
         return pl.Series(cells.name, spelt, pl.List(pl.String))
 
-    def _refuse_vectors(self, column: str, cells: pl.Series, lists: Mapping[str, list[str] | None]) -> None:
-        filled = {value: found for value, found in lists.items() if found}
-        if are_vectors(list(filled.values())):
-            value = next(iter(filled))
-            where = f"'{column}' in {self._table.first(cells == value)} of {self._table.path}"
+    def _refuse_vectors(self, column: str, cells: pl.Series) -> None:
+        """Refuse lists that are rows of ones and zeros."""
+        filled = cells.list.len().fill_null(0) > 0
+        lists = cells.filter(filled).unique(maintain_order=True).to_list()
+        if are_vectors(lists):
+            where = f"'{column}' in {self._table.first(filled)} of {self._table.path}"
+            got = f"the row of numbers [{', '.join(lists[0])}]"
             fix = "a column of 1 and 0 for each label"
-            raise ManifestError.expected(f"{where} to be a list of labels", f"the row of numbers {value[:60]}", fix)
-
-    def _refuse_rows_of_numbers(self, column: str, cells: pl.Series) -> None:
-        values = cells.drop_nulls().unique().to_list() if cells.list.max().dtype == pl.String else []
-        if are_vectors([value for value in values if value]):
-            first = f"{self._table.path} to be a list of labels"
-            fix = "a column of 1 and 0 for each label"
-            raise ManifestError.expected(f"'{column}' of {first}", f"rows of numbers such as {values[0]}", fix)
+            raise ManifestError.expected(f"{where} to be a list of labels", got[:80], fix)
 
     def _kind(self, column: str, cells: pl.Series, *, named: bool, by_name: bool) -> Kind | None:
         """How a column is written; None where it holds no labels."""
@@ -352,6 +348,11 @@ class _Reader:
             words = _without(words, missing)
             self._missing[cells.name] = (sum(missing.values()), list(missing))
         return pl.select(pl.when(words.list.len() > 0).then(words)).to_series().alias(cells.name)
+
+
+def _marked(cells: pl.Series, gone: Mapping[str, int]) -> pl.Series:
+    """One-hot cells in which the words that mean unknown differ from a blank, which may mean no."""
+    return cells.replace(dict.fromkeys(gone, _UNKNOWN_WORD)) if gone else cells
 
 
 def _without(cells: pl.Series, words: Iterable[str]) -> pl.Series:

@@ -12,10 +12,11 @@ from pathlib import Path
 import polars as pl
 
 from modiste.config import DataConfig
+from modiste.data.cells import REMOTE
 from modiste.data.folders import SPLITS
 from modiste.data.images import PHOTO_SUFFIXES
 from modiste.data.label_columns import require_column
-from modiste.data.table import Table
+from modiste.data.table import Table, column_key
 from modiste.data.tables import URL_NAMES
 from modiste.errors import ManifestError
 
@@ -37,13 +38,7 @@ _OPTIONS = {"path": "--image-column", "split": "--split-column", "group": "--gro
 FETCHED = frozenset({"status", "failure", "error", "http", "final_url", "sha256", "width", "height", "bytes"})
 _SAMPLE = 200  # cells that show what a column holds
 _MOST = 0.8  # of them
-_REMOTE = re.compile(r"https?://", re.IGNORECASE)
 _PICTURED = re.compile(r"image|img|photo|foto|pic|bild", re.IGNORECASE)
-
-
-def column_key(name: str) -> str:
-    """A column's name as ROLES has it."""
-    return re.sub(r"^g:|^\ufeff", "", re.sub(r"[\s_]+", "_", name.strip().lower()))
 
 
 def find_path_and_url(
@@ -172,7 +167,7 @@ def photo_key(frame: pl.DataFrame) -> str:
 
 
 def local_path(cell: str) -> str:
-    """A path as this system has it: file:// URLs and, where they can't be names, backslashes."""
+    """A path, also where it is written as a file:// URL."""
     if cell[:8].lower() == "file:///":
         from urllib.parse import unquote
 
@@ -220,7 +215,7 @@ def _share(cells: Sequence[str], test: Callable[[str], bool]) -> float:
 
 
 def _is_remote(cell: str) -> bool:
-    return bool(_REMOTE.match(cell))
+    return bool(REMOTE.match(cell))
 
 
 def _is_photo(cell: str) -> bool:

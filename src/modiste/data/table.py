@@ -6,6 +6,7 @@ Every cell is a stripped word, "" where it is blank, or a list of words; numbers
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,6 +87,11 @@ def words_table(
     if not len(frame):
         raise empty(path)
     return Table(frame.drop(_RECORD), path, lines[frame[_RECORD].to_numpy()], label_set, roles or {}, notes)
+
+
+def column_key(name: str) -> str:
+    """A column's name in lower case, with "_" for blanks, without the "g:" of feeds."""
+    return re.sub(r"^g:|^\ufeff", "", re.sub(r"[\s_]+", "_", name.strip().lower()))
 
 
 def is_flat(dtype: pl.DataType) -> bool:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from modiste.data.cells import REMOTE
 from modiste.data.folders import read_folder
 from modiste.data.formats.deepfashion import read_deepfashion
 from modiste.data.formats.excel import SUFFIXES as SHEETS
@@ -23,15 +24,14 @@ from modiste.data.formats.excel import read_sheet
 from modiste.data.formats.jd2018 import challenge_rows, read_challenge
 from modiste.data.formats.products import SEVERAL, PhotoRows, photo_rows
 from modiste.data.json_tables import LINES, read_document, read_lines, records, spelt
-from modiste.data.table import Table, empty, is_flat, word, words_table
+from modiste.data.table import Table, column_key, empty, is_flat, word, words_table
 from modiste.data.text_tables import TextTable
 from modiste.errors import ManifestError
 from modiste.files import replacing, write_text
 from modiste.labels import LabelSet
 
 WRITTEN = (".csv", ".tsv", ".parquet", ".jsonl")
-READ = (*WRITTEN, ".ndjson", ".json", ".txt", *SHEETS)
-_SHOWING = 200  # rows that show what a column holds
+_SHOWING = 1000  # rows that show what columns hold
 _ROWS = 20_000  # of a Parquet file that are read at a time
 _URL_LINE = re.compile(r"\w+://\S+$")
 # Names of columns of URLs, the best first; a feed's "link" is the page of a product.
@@ -58,6 +58,11 @@ class RowStream:
     label_set: LabelSet | None = None
     roles: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+
+    def sample(self) -> dict[str, list[str]]:
+        """Filled cells from the beginning of each column."""
+        rows = list(islice(self.read(), _SHOWING))
+        return {name: [row[k] for row in rows if row[k]] for k, name in enumerate(self.columns)}
 
 
 def read_table(path: Path, *, encoding: str | None = None, sheet: str | None = None) -> Table:
@@ -102,10 +107,10 @@ def open_rows(path: Path, *, encoding: str | None = None, sheet: str | None = No
     elif suffix in LINES:
         columns = tuple(dict.fromkeys(key for record in records(path) for key in record))
         stream = RowStream(path, columns, partial(_spelt_rows, path, columns), labels_beside(path))
-    elif suffix == ".json" or suffix in SHEETS or read_deepfashion(path) is not None:
-        table = read_table(path, encoding=encoding, sheet=sheet)
-        read = partial(_rows_of, table.frame)
-        return RowStream(path, tuple(table.frame.columns), read, table.label_set, dict(table.roles), list(table.notes))
+    elif suffix == ".json" or suffix in SHEETS:
+        return _whole_stream(read_table(path, sheet=sheet))
+    elif (table := read_deepfashion(path)) is not None:
+        return _whole_stream(table)
     else:
         stream = _text_stream(path, encoding)
     return _stream_by_photo(stream)
@@ -121,8 +126,8 @@ def estimate(path: Path) -> int:
 
 def url_column(columns: Sequence[str]) -> str | None:
     """The column of photos' URLs, by its name."""
-    lower = {re.sub(r"[\s_]+", "_", name.lower()): name for name in reversed(columns)}
-    return next((lower[name] for name in URL_NAMES if name in lower), None)
+    named = {column_key(name): name for name in reversed(columns)}
+    return next((named[name] for name in URL_NAMES if name in named), None)
 
 
 def beside(path: Path) -> Path:
@@ -281,6 +286,12 @@ def _not_parquet(path: Path, error: Exception) -> ManifestError:
     return ManifestError.expected(f"{path} to be a Parquet file", f"'{reason}'", "writing it again")
 
 
+def _whole_stream(table: Table) -> RowStream:
+    """A table that is read as a whole, as a stream."""
+    columns, read = tuple(table.frame.columns), partial(_rows_of, table.frame)
+    return RowStream(table.path, columns, read, table.label_set, dict(table.roles), list(table.notes))
+
+
 def _rows_of(frame: pl.DataFrame) -> Iterator[Sequence[str]]:
     lists = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.List)]
     yield from frame.with_columns(pl.col(lists).list.join("|").fill_null("")).iter_rows()
@@ -320,9 +331,7 @@ def _stream_by_photo(stream: RowStream) -> RowStream:
         at = stream.columns.index(column)
         return any(several.match(cells[at]) for cells in stream.read())
 
-    rows = list(islice(stream.read(), _SHOWING))
-    sample = {name: [row[k] for row in rows] for k, name in enumerate(stream.columns)}
-    made = photo_rows(stream.columns, holds_several, _urls_in(stream.columns, sample))
+    made = photo_rows(stream.columns, holds_several, _urls_in(stream.columns, stream.sample()))
     if made is None:
         return stream
     stream.notes.extend(_product_notes(made))
@@ -346,7 +355,7 @@ def _urls_in(columns: Sequence[str], sample: Mapping[str, Sequence[object]]) -> 
 
 
 def _is_url(cell: object) -> bool:
-    return isinstance(cell, str) and bool(re.match(r"https?://", cell, re.IGNORECASE))
+    return isinstance(cell, str) and bool(REMOTE.match(cell))
 
 
 def _product_notes(made: PhotoRows) -> list[str]:

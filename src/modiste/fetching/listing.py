@@ -9,17 +9,16 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Self
 
-from modiste.data.photo_columns import column_key, find_path_and_url
-from modiste.data.tables import RowStream, check_file, estimate, open_rows
+from modiste.data.photo_columns import find_path_and_url
+from modiste.data.table import column_key
+from modiste.data.tables import RowStream, estimate, open_rows
 from modiste.errors import ManifestError
 from modiste.files import StrPath
 from modiste.labels import LabelSet
 
-_SAMPLE = 1000  # rows that show what the columns hold
 _STEM = 120  # bytes of a file's name before its suffix; file systems allow 255 in all
 
 
@@ -76,7 +75,6 @@ class Listing:
             ManifestError: it is missing or empty, or names no URLs.
         """
         path = Path(path)
-        check_file(path)
         if path.is_dir():
             raise ManifestError.expected(f"{path} to be a list of URLs", "a folder", "a table with a URL column")
         stream = open_rows(path, encoding=encoding, sheet=sheet)
@@ -90,7 +88,7 @@ class Listing:
         settled = stream.roles.get("url")
         if "url" not in roles and settled is not None:
             roles["url"] = columns.index(settled)
-        found, guessed = find_path_and_url(columns, _sample(stream), [columns[k] for k in roles.values()])
+        found, guessed = find_path_and_url(columns, stream.sample(), [columns[k] for k in roles.values()])
         if "url" not in roles:
             if "url" not in found:
                 known = ", ".join(f"'{column}'" for column in columns[:20])
@@ -131,12 +129,6 @@ def _place(path: Path, columns: Sequence[str], name: str, option: str) -> int:
         known = ", ".join(f"'{column}'" for column in columns[:20])
         raise ManifestError.expected(f"column '{name}' in {path}", f"only {known}", f"{option} with one of these")
     return columns.index(name) if name in columns else lower[name.lower()]
-
-
-def _sample(stream: RowStream) -> dict[str, list[str]]:
-    """Filled cells from the beginning of each column."""
-    rows = list(islice(stream.read(), _SAMPLE))
-    return {name: [row[k] for row in rows if row[k]] for k, name in enumerate(stream.columns)}
 
 
 def file_stem(id_: str) -> str:

@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from modiste.data.cells import REMOTE
 from modiste.errors import RunError
 from modiste.files import WRITING, write_text
-from modiste.inputs.arguments import REMOTE, STDIN, is_table
+from modiste.inputs.arguments import STDIN, is_table
 
 JOB = "job.json"
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import glob
 import json
 import os
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
 
+from modiste.data.cells import REMOTE
 from modiste.data.photo_files import JUNK_FOLDERS, left_out_notes, photo_files, unreadable
 from modiste.errors import PhotoError, RunError, UsageError
 from modiste.files import replacing
@@ -24,7 +24,6 @@ from modiste.files import replacing
 TABLES = frozenset({".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".json", ".txt"})
 TABLES |= {".xlsx", ".xlsm", ".xlsb", ".xls", ".ods"}  # spreadsheets
 STDIN = "-"  # the argument that stands for standard input
-REMOTE = re.compile(r"https?://", re.IGNORECASE)
 
 Kind = Literal["table", "files", "stdin"]
 T = TypeVar("T")

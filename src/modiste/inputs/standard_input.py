@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from modiste.data.cells import REMOTE
 from modiste.data.images import content_kind, foreign_kind
 from modiste.errors import UsageError
-from modiste.inputs.arguments import REMOTE, STDIN, InputPhoto, Url, printable
+from modiste.inputs.arguments import STDIN, InputPhoto, Url, printable
 
 _WANT = "a photo, or a list of paths and URLs, on standard input"
 _FIX = "cat street.jpg | modiste tag -, or ls *.jpg | modiste tag -"

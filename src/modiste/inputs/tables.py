@@ -5,18 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import islice, starmap
+from itertools import starmap
 from pathlib import Path
 
 import polars as pl
 
-from modiste.data.photo_columns import FETCHED, ROLES, column_key, find_path_and_url, local_path
-from modiste.data.table import word
+from modiste.data.cells import REMOTE
+from modiste.data.photo_columns import FETCHED, ROLES, find_path_and_url, local_path
+from modiste.data.table import column_key, word
 from modiste.data.tables import RowStream, check_file, estimate, open_rows, root_beside
 from modiste.errors import ManifestError, PhotoError
-from modiste.inputs.arguments import REMOTE, InputPhoto, LoadPart, PhotoStream, TableOptions, Url, batches
-
-_SAMPLE = 1000  # rows that show what the columns hold
+from modiste.inputs.arguments import InputPhoto, LoadPart, PhotoStream, TableOptions, Url, batches
 
 
 def photos_in(path: Path, options: TableOptions, product_column: str | None = None) -> PhotoStream:
@@ -64,9 +63,8 @@ def _reader(
 ) -> Callable[[int, Sequence[str]], InputPhoto]:
     """What makes an InputPhoto of a row."""
     path, columns = stream.path, stream.columns
-    rows = list(islice(stream.read(), _SAMPLE))
-    sample = {name: [row[k] for row in rows if row[k]] for k, name in enumerate(columns)}
-    roles = {role: name for role, name in find_path_and_url(columns, sample)[0].items() if name is not None}
+    sample = stream.sample()
+    roles, _ = find_path_and_url(columns, sample)
     roles |= {role: name for role, name in stream.roles.items() if role == "url"}
     named = {column_key(name): name for name in reversed(columns)}
     if image_column is not None:

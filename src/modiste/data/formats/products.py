@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from modiste.data.table import column_key
 from modiste.words import counted
 
 Cells = Sequence[Any]  # of one row: str or list[str]; what stands behind the columns is handed on
@@ -47,9 +48,7 @@ def photo_rows(columns: Sequence[str], holds_several: Callable[[str], bool], url
         holds_several: whether a column has cells with more than one URL.
         url: the column of URLs.
     """
-    named = {
-        re.sub(r"^g:|[\s_]+", lambda found: "" if found[0] == "g:" else "_", name.lower()): name for name in columns
-    }
+    named = {column_key(name): name for name in columns}
     if {"handle", "image_src"} <= set(named):
         return _shopify(columns, named["handle"], named["image_src"])
     if "image_link" in named:
