@@ -52,7 +52,7 @@ def test_plain_lists_and_the_challenges(tmp_path):
     test.write_text("55a167b3N,http://img30.example/a.jpg\n56cfef9eN,http://img30.example/b.jpg\n")
     assert [(r.name, r.url) for r in Listing.open(test).rows()][1] == ("56cfef9eN", "http://img30.example/b.jpg")
     test.write_text("a,http://x.example/a.jpg\nno such line\n")
-    with pytest.raises(ManifestError, match="photo 2 of"):
+    with pytest.raises(ManifestError, match="row 2 of"):
         list(Listing.open(test).rows())
 
 

@@ -31,5 +31,6 @@ def check_stream(path: Path) -> None:
     rows = table.frame.iter_rows()
     whole = [[cell if isinstance(cell, str) else "|".join(cell or []) for cell in row] for row in rows]
     assert tuple(table.frame.columns) == tuple(stream.columns)
-    assert [list(row) for row in stream.read()] == whole
+    assert [list(row.cells) for row in stream.read()] == whole
+    assert [row.number for row in stream.read()] == table.lines.tolist()
     assert list(table.notes) == stream.notes

@@ -32,13 +32,15 @@ def read_lines(path: Path) -> Table:
     try:
         frame = pl.read_ndjson(content, infer_schema_length=None)
     except pl.exceptions.PolarsError:
-        frame = _frame(list(records(path)))  # names the line that is none, or reads what Polars can't
+        frame = _frame(
+            [record for _, record in records(path)]
+        )  # names the line that is none, or reads what Polars can't
     lines = _numbers(content)
     return words_table(_choices(frame), path, lines if len(lines) == len(frame) else None)
 
 
-def records(path: Path) -> Iterator[dict[str, Any]]:
-    """The objects of a file, one a line, as a stream.
+def records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects of a file, one a line, each with the number of its line, as a stream.
 
     Raises:
         ManifestError: a line is no object.
@@ -54,7 +56,7 @@ def records(path: Path) -> Iterator[dict[str, Any]]:
             if not isinstance(record, dict):
                 want = f"row {number} of {path} to be a JSON object"
                 raise ManifestError.expected(want, f"'{line[:40].strip()}'", "correcting it")
-            yield record
+            yield number, record
 
 
 def spelt(value: Any) -> str:

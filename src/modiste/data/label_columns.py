@@ -13,32 +13,27 @@ from typing import Literal
 import polars as pl
 
 from modiste.config import DataConfig
-from modiste.data.cells import (
-    FLAGS,
-    LETTERS,
-    MARKS,
-    MINUS_ONE,
-    MISSING,
-    ZERO,
-    are_vectors,
-    braced_list,
-    is_bracketed,
-    spelt_list,
+from modiste.data.cells import FLAGS, MISSING, are_vectors, braced_list, is_bracketed, spelt_list
+from modiste.data.label_flags import (
+    FLAG_WORDS,
+    are_flags,
+    count_filled,
+    marked,
+    mostly_flags,
+    named_columns,
+    read_flags,
 )
 from modiste.data.table import Table
 from modiste.errors import ManifestError
-from modiste.labels import UNKNOWN, LabelSet
+from modiste.labels import LabelSet
 
 Kind = Literal["one-hot", "category", "list"]
 
 _LISTS = frozenset({"labels", "tags", "attributes", "styles"})
 _WORDS = _LISTS | {"label", "tag", "class", "category", "style"}  # columns that hold labels by their name alone
-_FLAG_WORDS = frozenset(FLAGS) - MARKS - LETTERS  # of these, no other meaning is likely
 _MOST_FLAGS = 60  # spellings of yes and no in one column
 _MANY_VALUES = 50  # of a category; more must be rarer than every other photo, or they are ids
 _MOST_VALUES = 5000  # of a column, whatever their photos
-_SHOWN = 3  # examples in a sentence
-_UNKNOWN_WORD = "\0unknown"  # stands in a one-hot column for a word that means unknown
 
 
 @dataclass(frozen=True)
@@ -140,7 +135,7 @@ class _Reader:
             gone = gone | inside
         kind = self._kind(column, cells, named=named, by_name=by_name)
         if kind == "one-hot":
-            self._keep(column, kind, _marked(raw, gone), gone)
+            self._keep(column, kind, marked(raw, gone), gone)
         elif kind is not None:
             self._keep(column, kind, cells, gone)
             filled = cells.list.len().fill_null(0) > 0 if cells.dtype == pl.List else cells != ""
@@ -152,7 +147,7 @@ class _Reader:
         raw = self._table.frame[column]
         cells, gone = self._without_missing(raw)
         self._refuse_others(column, cells)
-        self._keep(column, "one-hot", _marked(raw, gone), gone)
+        self._keep(column, "one-hot", marked(raw, gone), gone)
 
     def _keep(self, column: str, kind: Kind, cells: pl.Series, gone: Mapping[str, int]) -> None:
         """Keep a label column, and which of its words mean unknown."""
@@ -163,7 +158,8 @@ class _Reader:
     def columns(self) -> list[LabelColumn]:
         """The label columns."""
         flags = {name: cells for name, (kind, cells) in self._found.items() if kind == "one-hot"}
-        codes = self._codes(flags)
+        codes, told = read_flags(flags)
+        self._notes += told
         found = []
         for name, (kind, cells) in self._found.items():
             if kind != "one-hot":
@@ -182,7 +178,7 @@ class _Reader:
             holding = "1 cell holds" if count == 1 else f"{count:,} cells hold"
             wordy = [name for name in self._missing if self._found[name][0] != "one-hot"]
             keep = f"; --keep-as-label {self._missing[wordy[0]][1][0]} takes it for a label" if wordy else ""
-            notes.append(f"{holding} {shown} in {_named(self._missing)}: unknown{keep}.")
+            notes.append(f"{holding} {shown} in {named_columns(self._missing)}: unknown{keep}.")
         return notes
 
     def _without_missing(self, cells: pl.Series) -> tuple[pl.Series, dict[str, int]]:
@@ -249,35 +245,29 @@ class _Reader:
         words = _few_words(cells)
         if words is not None and not words:
             return "one-hot" if in_set else wordy if named or by_name else None
-        likely = _FLAG_WORDS if by_name else frozenset(FLAGS)  # "x" in a column of categories is one
-        if words is not None and words <= likely and self._are_flags(words, named=named):
+        likely = FLAG_WORDS if by_name else frozenset(FLAGS)  # "x" in a column of categories is one
+        if words is not None and words <= likely and are_flags(words, named=named):
             return "one-hot"
-        mostly = (words is None or bool(words & _FLAG_WORDS)) and self._mostly_flags(cells)
+        mostly = (words is None or bool(words & FLAG_WORDS)) and mostly_flags(cells)
         if named and not by_name and not mostly and _numeric(cells):
             if not cells.filter(cells != "").str.contains(r"^-?\d+(\.0+)?$").all():
                 self._refuse_others(column, cells)  # shares, which are no labels
             return wordy  # codes
         if mostly:
-            filled, flags = _count(cells), _count(cells.filter(cells.str.to_lowercase().is_in(list(_FLAG_WORDS))))
+            filled, flags = (
+                count_filled(cells),
+                count_filled(cells.filter(cells.str.to_lowercase().is_in(list(FLAG_WORDS)))),
+            )
             few = filled - flags <= (filled // 10 if by_name else max(1, filled // 10))
             if few:
                 self._refuse_others(column, cells)
             if not (named or by_name):
-                other = cells.filter((cells != "") & ~cells.str.to_lowercase().is_in(list(_FLAG_WORDS)))
+                other = cells.filter((cells != "") & ~cells.str.to_lowercase().is_in(list(FLAG_WORDS)))
                 self._notes.append(
                     f"'{column}' isn't taken for a label: {filled - flags:,} of its {filled:,} cells are neither 1 nor "
                     f"0, such as '{other[0]}'; --labels with its name takes it."
                 )
         return wordy if named or by_name else None
-
-    def _are_flags(self, words: set[str], *, named: bool) -> bool:
-        """Whether these words are yes and no, and nothing else, such as sizes or genders."""
-        if words <= LETTERS and not named:
-            return words in ({"y", "n"}, {"t", "f"})
-        return not (words <= LETTERS and len(words) == 1 and words & {"f", "n", "t"})
-
-    def _mostly_flags(self, cells: pl.Series) -> bool:
-        return 2 * _count(cells.filter(cells.str.to_lowercase().is_in(list(_FLAG_WORDS)))) > _count(cells)
 
     def _refuse_others(self, column: str, cells: pl.Series) -> None:
         """Refuse anything but yes, no and blank."""
@@ -292,47 +282,13 @@ class _Reader:
 
     def _refuse_ids(self, column: str, cells: pl.Series) -> None:
         words = cells.explode().drop_nulls() if cells.dtype == pl.List else cells
-        values, filled = words.n_unique(), _count(words)
+        values, filled = words.n_unique(), count_filled(words)
         if values > _MOST_VALUES or (values > _MANY_VALUES and 2 * values > filled):
             raise ManifestError.expected(
                 f"'{column}' of {self._table.path} to be a category, with several photos a value",
                 f"{values:,} values on {filled:,} photos",
                 "--labels without it",
             )
-
-    def _codes(self, flags: Mapping[str, pl.Series]) -> dict[str, pl.Series]:
-        """1, 0 and UNKNOWN for the words of one-hot columns."""
-        spelt = {name: cells.unique().to_list() for name, cells in flags.items()}
-        seen = {name: {word.lower() for word in words} - {_UNKNOWN_WORD} for name, words in spelt.items()}
-        signed = [name for name, words in seen.items() if words & MINUS_ONE]
-        zero = any(seen[name] & ZERO for name in signed) or (signed and any(words & ZERO for words in seen.values()))
-        codes, marked = {}, []
-        for name, cells in flags.items():
-            meaning = FLAGS | {"": UNKNOWN, _UNKNOWN_WORD: UNKNOWN}
-            if zero:
-                meaning |= dict.fromkeys(MINUS_ONE, UNKNOWN)
-            if seen[name] & MARKS and seen[name] <= MARKS | {""}:
-                meaning[""] = 0
-                marked.append(name)
-            codes[name] = cells.replace_strict({w: meaning[w.lower()] for w in spelt[name]}, return_dtype=pl.Int8)
-        self._tell_flags(seen, signed, marked, zero=bool(zero))
-        return codes
-
-    def _tell_flags(
-        self, seen: Mapping[str, set[str]], signed: Sequence[str], marked: Sequence[str], *, zero: bool
-    ) -> None:
-        if signed:
-            meaning = "unknown, as 0 stands beside it" if zero else "no"
-            self._notes.append(f"-1 is {meaning}, in {_named(signed)}.")
-        if marked:
-            self._notes.append(f"A blank beside 'x' is no, in {_named(marked)}.")
-        no = {word for words in seen.values() for word in words if FLAGS.get(word) == 0} - ZERO - MINUS_ONE
-        no -= {"false"}
-        if no:
-            where = [name for name, words in seen.items() if words & no]
-            spelt = {cell for name in where for cell in self._found[name][1].unique() if cell.lower() in no}
-            words = ", ".join(f"'{word}'" for word in sorted(spelt))
-            self._notes.append(f"{words} is no and a blank is unknown, in {_named(where)}.")
 
     def _split(self, cells: pl.Series) -> pl.Series:
         """The words of each cell; null where it is blank."""
@@ -348,11 +304,6 @@ class _Reader:
             words = _without(words, missing)
             self._missing[cells.name] = (sum(missing.values()), list(missing))
         return pl.select(pl.when(words.list.len() > 0).then(words)).to_series().alias(cells.name)
-
-
-def _marked(cells: pl.Series, gone: Mapping[str, int]) -> pl.Series:
-    """One-hot cells in which the words that mean unknown differ from a blank, which may mean no."""
-    return cells.replace(dict.fromkeys(gone, _UNKNOWN_WORD)) if gone else cells
 
 
 def _without(cells: pl.Series, words: Iterable[str]) -> pl.Series:
@@ -376,19 +327,9 @@ def _few_words(cells: pl.Series) -> set[str] | None:
     return None if len(words) > _MOST_FLAGS else set(words.str.to_lowercase().to_list()) - {""}
 
 
-def _count(cells: pl.Series) -> int:
-    return int((cells != "").sum())
-
-
 def _numeric(cells: pl.Series) -> bool:
     return bool(cells.filter(cells != "").cast(pl.Float64, strict=False).is_not_null().all())
 
 
 def _holds(cells: pl.Series, delimiter: str) -> bool:
     return bool(cells.str.contains(delimiter, literal=True).any())
-
-
-def _named(names: Iterable[str]) -> str:
-    every = list(names)
-    more = f" and {len(every) - _SHOWN} more" if len(every) > _SHOWN else ""
-    return ", ".join(f"'{name}'" for name in every[:_SHOWN]) + more

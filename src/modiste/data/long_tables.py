@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from modiste.data.label_columns import LabelColumn
-from modiste.data.photo_columns import photo_key
+from modiste.data.photo_frame import photo_key
 from modiste.data.table import Table
 from modiste.errors import ManifestError
 from modiste.labels import LabelSet

@@ -12,7 +12,7 @@ from modiste.config import DataConfig
 from modiste.data.label_columns import LabelColumn, label_columns, lookup
 from modiste.data.label_values import has_labels, no_labels, read_labels, resolve_renames
 from modiste.data.long_tables import as_list, join_rows, photo_numbers
-from modiste.data.photo_columns import find_roles, photo_frame, unfetched
+from modiste.data.photo_frame import find_roles, photo_frame, unfetched
 from modiste.data.table import Table
 from modiste.errors import ManifestError
 from modiste.labels import LabelSet

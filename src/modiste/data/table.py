@@ -7,9 +7,10 @@ Every cell is a stripped word, "" where it is blank, or a list of words; numbers
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -18,6 +19,18 @@ from modiste.errors import ManifestError
 from modiste.labels import LabelSet
 
 _RECORD = "\0record"
+
+
+class Row(NamedTuple):
+    """A row of a table as a stream reads it.
+
+    Attributes:
+        number: where it stands in the file, as of `Table.lines`.
+        cells: a word a column.
+    """
+
+    number: int
+    cells: Sequence[str]
 
 
 @dataclass(frozen=True)

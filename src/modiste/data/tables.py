@@ -10,21 +10,21 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import islice
+from itertools import islice, starmap
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from modiste.data.cells import REMOTE
 from modiste.data.folders import read_folder
 from modiste.data.formats.deepfashion import read_deepfashion
 from modiste.data.formats.excel import SUFFIXES as SHEETS
 from modiste.data.formats.excel import read_sheet
 from modiste.data.formats.jd2018 import challenge_rows, read_challenge
-from modiste.data.formats.products import SEVERAL, PhotoRows, photo_rows
+from modiste.data.formats.products import SEVERAL, PhotoRows, photo_rows, split_urls
 from modiste.data.json_tables import LINES, read_document, read_lines, records, spelt
-from modiste.data.table import Table, column_key, empty, is_flat, word, words_table
+from modiste.data.photo_columns import find_path_and_url
+from modiste.data.table import Row, Table, empty, is_flat, word, words_table
 from modiste.data.text_tables import TextTable
 from modiste.errors import ManifestError
 from modiste.files import replacing, write_text
@@ -34,8 +34,6 @@ WRITTEN = (".csv", ".tsv", ".parquet", ".jsonl")
 _SHOWING = 1000  # rows that show what columns hold
 _ROWS = 20_000  # of a Parquet file that are read at a time
 _URL_LINE = re.compile(r"\w+://\S+$")
-# Names of columns of URLs, the best first; a feed's "link" is the page of a product.
-URL_NAMES = ("url", "image_url", "image_link", "image_src", "photo_url", "img_url", "picture_url", "image_urls", "link")
 
 
 @dataclass(frozen=True)
@@ -45,8 +43,7 @@ class RowStream:
     Attributes:
         path: the file.
         columns: names of a row's cells.
-        read: gives the rows' cells from the first one on, each time it is called; the items of a list are parted
-            by "|".
+        read: gives the rows from the first one on, each time it is called; the items of a list are parted by "|".
         label_set: the label set, where the file says what its label columns are.
         roles: roles of columns that the file's format settles.
         notes: what was guessed, and once all rows are read, what was mended or left out.
@@ -54,15 +51,15 @@ class RowStream:
 
     path: Path
     columns: tuple[str, ...]
-    read: Callable[[], Iterator[Sequence[str]]]
+    read: Callable[[], Iterator[Row]]
     label_set: LabelSet | None = None
     roles: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def sample(self) -> dict[str, list[str]]:
         """Filled cells from the beginning of each column."""
-        rows = list(islice(self.read(), _SHOWING))
-        return {name: [row[k] for row in rows if row[k]] for k, name in enumerate(self.columns)}
+        rows = [row.cells for row in islice(self.read(), _SHOWING)]
+        return {name: [cells[k] for cells in rows if cells[k]] for k, name in enumerate(self.columns)}
 
 
 def read_table(path: Path, *, encoding: str | None = None, sheet: str | None = None) -> Table:
@@ -105,7 +102,7 @@ def open_rows(path: Path, *, encoding: str | None = None, sheet: str | None = No
     if suffix == ".parquet":
         stream = _parquet_stream(path)
     elif suffix in LINES:
-        columns = tuple(dict.fromkeys(key for record in records(path) for key in record))
+        columns = tuple(dict.fromkeys(key for _, record in records(path) for key in record))
         stream = RowStream(path, columns, partial(_spelt_rows, path, columns), labels_beside(path))
     elif suffix == ".json" or suffix in SHEETS:
         return _whole_stream(read_table(path, sheet=sheet))
@@ -122,12 +119,6 @@ def estimate(path: Path) -> int:
         return int(_scan(path).select(pl.len()).collect().item())
     with path.open("rb") as file:
         return sum(block.count(b"\n") for block in iter(partial(file.read, 1 << 20), b""))
-
-
-def url_column(columns: Sequence[str]) -> str | None:
-    """The column of photos' URLs, by its name."""
-    named = {column_key(name): name for name in reversed(columns)}
-    return next((named[name] for name in URL_NAMES if name in named), None)
 
 
 def beside(path: Path) -> Path:
@@ -211,8 +202,9 @@ def _read_text(path: Path, encoding: str | None) -> Table:
     if known is not None:
         return known
     if _lists_urls(path):
-        urls = [row[0] for row in _url_lines(path)]
-        return words_table(pl.DataFrame({"url": urls}), path)
+        rows = list(_url_lines(path))
+        urls = pl.DataFrame({"url": [row.cells[0] for row in rows]})
+        return words_table(urls, path, np.array([row.number for row in rows]))
     text = TextTable.open(path, encoding)
     frame, lines, notes = text.frame()
     return words_table(frame, path, lines, notes=(*text.notes, *notes))
@@ -221,17 +213,17 @@ def _read_text(path: Path, encoding: str | None) -> Table:
 def _text_stream(path: Path, encoding: str | None) -> RowStream:
     known = challenge_rows(path)
     if known is not None:
-        return RowStream(path, *known)
+        return RowStream(path, known.columns, known.read, known.label_set)
     if _lists_urls(path):
         return RowStream(path, ("url",), partial(_url_lines, path))
     text = TextTable.open(path, encoding)
     named = [k for k, name in enumerate(text.names) if name]
     notes = list(text.notes)
 
-    def read() -> Iterator[list[str]]:
+    def read() -> Iterator[Row]:
         told: list[str] = []
-        for _, cells in text.rows(told):
-            yield [cells[k].strip() for k in named]
+        for line, cells in text.rows(told):
+            yield Row(line, [cells[k].strip() for k in named])
         notes.extend(note for note in told if note not in notes)
 
     return RowStream(path, tuple(text.names[k] for k in named), read, labels_beside(path), notes=notes)
@@ -244,16 +236,16 @@ def _lists_urls(path: Path) -> bool:
     return bool(_URL_LINE.match(first))
 
 
-def _url_lines(path: Path) -> Iterator[list[str]]:
+def _url_lines(path: Path) -> Iterator[Row]:
     with path.open(encoding="utf-8-sig", errors="replace") as file:
-        for line in file:
+        for number, line in enumerate(file, 1):
             if line.strip() and not line.startswith("#"):
-                yield [line.strip()]
+                yield Row(number, [line.strip()])
 
 
-def _spelt_rows(path: Path, columns: Sequence[str]) -> Iterator[list[str]]:
-    for record in records(path):
-        yield [spelt(record.get(column)) for column in columns]
+def _spelt_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+    for number, record in records(path):
+        yield Row(number, [spelt(record.get(column)) for column in columns])
 
 
 def _parquet_stream(path: Path) -> RowStream:
@@ -262,14 +254,14 @@ def _parquet_stream(path: Path) -> RowStream:
     except pl.exceptions.PolarsError as error:
         raise _not_parquet(path, error) from error
 
-    def read() -> Iterator[Sequence[str]]:
+    def read() -> Iterator[Row]:
         lists = [name for name, dtype in names.items() if isinstance(dtype, pl.List)]
         cells = _scan(path).select(word(name, dtype) for name, dtype in names.items())
         cells = cells.with_columns(pl.col(lists).list.join("|").fill_null(""))
         at = 0
         try:
             while len(chunk := cells.slice(at, _ROWS).collect()):
-                yield from chunk.iter_rows()
+                yield from starmap(Row, enumerate(chunk.iter_rows(), at + 1))
                 at += _ROWS
         except pl.exceptions.PolarsError as error:
             raise _not_parquet(path, error) from error
@@ -288,13 +280,18 @@ def _not_parquet(path: Path, error: Exception) -> ManifestError:
 
 def _whole_stream(table: Table) -> RowStream:
     """A table that is read as a whole, as a stream."""
-    columns, read = tuple(table.frame.columns), partial(_rows_of, table.frame)
+    columns, read = tuple(table.frame.columns), partial(_rows_of, table)
     return RowStream(table.path, columns, read, table.label_set, dict(table.roles), list(table.notes))
 
 
-def _rows_of(frame: pl.DataFrame) -> Iterator[Sequence[str]]:
+def _rows_of(table: Table) -> Iterator[Row]:
+    yield from map(Row, table.lines.tolist(), _joined(table.frame).iter_rows())
+
+
+def _joined(frame: pl.DataFrame) -> pl.DataFrame:
+    """Lists as words, their items parted by "|"."""
     lists = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.List)]
-    yield from frame.with_columns(pl.col(lists).list.join("|").fill_null("")).iter_rows()
+    return frame.with_columns(pl.col(lists).list.join("|").fill_null(""))
 
 
 def _by_photo(table: Table) -> Table:
@@ -307,7 +304,10 @@ def _by_photo(table: Table) -> Table:
         return bool(cells.str.contains(SEVERAL).any())
 
     columns = table.frame.columns
-    sample = {name: table.frame[name].head(_SHOWING).to_list() for name in columns}
+    sample = {
+        name: list(filter(None, cells))
+        for name, cells in _joined(table.frame.head(_SHOWING)).to_dict(as_series=False).items()
+    }
     made = None if table.path.is_dir() else photo_rows(columns, holds_several, _urls_in(columns, sample))
     if made is None:
         return table
@@ -329,33 +329,26 @@ def _stream_by_photo(stream: RowStream) -> RowStream:
 
     def holds_several(column: str) -> bool:
         at = stream.columns.index(column)
-        return any(several.match(cells[at]) for cells in stream.read())
+        return any(several.match(row.cells[at]) for row in stream.read())
 
     made = photo_rows(stream.columns, holds_several, _urls_in(stream.columns, stream.sample()))
     if made is None:
         return stream
     stream.notes.extend(_product_notes(made))
 
-    def read() -> Iterator[Sequence[str]]:
+    def read() -> Iterator[Row]:
         told: list[str] = []
-        yield from made.expand(stream.read(), told)
+        for *cells, number in made.expand(([*row.cells, row.number] for row in stream.read()), told):
+            yield Row(number, cells)
         stream.notes.extend(note for note in told if note not in stream.notes)
 
     return replace(stream, columns=made.columns, read=read, roles=made.roles)
 
 
-def _urls_in(columns: Sequence[str], sample: Mapping[str, Sequence[object]]) -> str | None:
-    """The column of photos' URLs, by its name, else the only one that holds URLs."""
-    named = url_column(columns)
-    if named is not None:
-        return named
-    filled = {name: [cell for cell in cells if cell] for name, cells in sample.items()}
-    found = [name for name, cells in filled.items() if cells and all(map(_is_url, cells))]
-    return found[0] if len(found) == 1 else None
-
-
-def _is_url(cell: object) -> bool:
-    return isinstance(cell, str) and bool(REMOTE.match(cell))
+def _urls_in(columns: Sequence[str], sample: Mapping[str, Sequence[str]]) -> str | None:
+    """The column of photos' URLs; of a list spelt out, its first item shows what it holds."""
+    shown = {name: [split_urls(cell)[0] for cell in cells] for name, cells in sample.items()}
+    return find_path_and_url(columns, shown)[0].get("url")
 
 
 def _product_notes(made: PhotoRows) -> list[str]:

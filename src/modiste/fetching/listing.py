@@ -109,7 +109,7 @@ class Listing:
             ManifestError: a row can't be read.
         """
         url, id_, place = (self.roles.get(role) for role in ("url", "id", "path"))
-        for number, cells in enumerate(self.stream.read(), 1):
+        for number, cells in self.stream.read():
             named = cells[id_] if id_ is not None else ""
             if not named and place is not None:
                 named = cells[place].removesuffix(".jpg")

@@ -38,7 +38,7 @@ def photos_in(path: Path, options: TableOptions, product_column: str | None = No
     item = _reader(stream, options.image_column, _root(path, options.root), product_column)
 
     def parts(size: int) -> Iterator[LoadPart]:
-        for chunk in batches(enumerate(stream.read(), 1), size):
+        for chunk in batches(stream.read(), size):
             yield partial(starmap, item, chunk)
 
     return PhotoStream(partial(estimate, path), parts)

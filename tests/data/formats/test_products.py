@@ -1,11 +1,13 @@
 """Products become photos: exports of shops, feeds, several URLs in a cell."""
 
+import csv
+
 import pytest
 from tables import check_stream, held, write
 
 from modiste.config import DataConfig
 from modiste.data.manifest import Manifest
-from modiste.data.tables import read_table
+from modiste.data.tables import open_rows, read_table
 
 SHOPIFY = """Handle,Title,Type,Tags,Published,Option1 Name,Option1 Value,Image Src,Image Position
 shirt,A shirt,Shirts,"casual, summer",true,Size,S,http://x.example/s-1.jpg,1
@@ -69,3 +71,21 @@ def test_rows_of_photos_are_read_again_as_they_are(tmp_path):
         table.frame.write_csv(tmp_path / "again.csv")
         again = read_table(tmp_path / "again.csv")
         assert again.frame.equals(table.frame) and again.roles == table.roles
+
+
+@pytest.mark.parametrize("spelt", ['["{}", "{}"]', "['{}', '{}']", "{}|{}"])
+def test_urls_that_a_cell_spells_as_a_list_are_photos_of_their_row(tmp_path, spelt):
+    urls = ["https://x.example/1.jpg?a=1,2", "https://x.example/2.jpg"]
+    path = tmp_path / "shop.csv"
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([["id", "photos", "colour"], ["A", spelt.format(*urls), "red"], ["B", urls[1], ""]])
+    table = read_table(path)
+    assert table.frame["photos"].to_list() == [*urls, urls[1]]
+    assert table.frame["product"].to_list() == ["A", "A", "B"]
+    check_stream(path)
+
+
+def test_photos_of_a_row_keep_its_number(tmp_path):
+    cells = ["https://x.example/1.jpg|https://x.example/2.jpg", "", "https://x.example/3.jpg"]
+    path = write(tmp_path, "shop.csv", "url,id\n" + "".join(f"{cell},{k}\n" for k, cell in enumerate(cells)))
+    assert [row.number for row in open_rows(path).read()] == [2, 2, 3, 4]  # the header is line 1

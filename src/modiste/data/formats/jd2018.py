@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from modiste.data.table import Table, words_table
+from modiste.data.table import Row, Table, words_table
 from modiste.errors import ManifestError
 from modiste.files import write_text
 from modiste.labels import LabelSet
@@ -37,65 +39,68 @@ def shape_of(line: str) -> str | None:
     return next((shape for shape, pattern in SHAPES.items() if re.match(pattern, line.strip())), None)
 
 
-def read_challenge(path: Path) -> Table | None:
-    """Read a file whose first line has one of the challenge's shapes; None where it has not.
+@dataclass(frozen=True)
+class ChallengeRows:
+    """Rows of a list.
 
-    Columns: id, path (the file name in the list, else "ID.jpg"), where given url and fold, and the
-    13 labels by the ids of "jd2018", which the test list leaves out.
+    Attributes:
+        columns: id, where given path (the file name in the list), url and fold, and the labels by the ids of "jd2018",
+            which the test list leaves out.
+        read: gives the rows from the first one on, each time it is called.
+        label_set: "jd2018".
+    """
+
+    columns: tuple[str, ...]
+    read: Callable[[], Iterator[Row]]
+    label_set: LabelSet
+
+
+def challenge_rows(path: Path) -> ChallengeRows | None:
+    """Look at a file, in which lines that begin with # are remarks; None where it has none of the shapes."""
+    first = next(_lines(path), None)
+    shape = None if first is None else shape_of(first[1])
+    if shape is None:
+        return None
+    label_set, groups = LabelSet.read("jd2018"), re.compile(SHAPES[shape]).groupindex
+    names = [name for name in ("id", "path", "url", "fold") if name in groups]
+    labels = label_set.ids if "flags" in groups else ()
+    return ChallengeRows((*names, *labels), partial(_rows, path, shape, names), label_set)
+
+
+def read_challenge(path: Path) -> Table | None:
+    """Read a whole list; where it gives no path, the photo is called "ID.jpg". None where it has none of the shapes.
 
     Raises:
         ManifestError: a later line has another shape.
     """
     if not path.is_file() or path.suffix.lower() not in (".txt", ".csv", ""):
         return None
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        shape = shape_of(file.readline())
-    if shape is None:
+    rows = challenge_rows(path)
+    if rows is None:
         return None
-    lines = pl.Series(path.read_text(encoding="utf-8-sig", errors="replace").split("\n")).str.strip_chars()
-    filled = (lines != "").arg_true()
-    fields = lines.gather(filled).str.extract_groups(SHAPES[shape]).struct.unnest()
-    wrong = fields["id"].is_null()
-    if wrong.any():
-        line = int(filled[int(wrong.arg_true()[0])])
-        raise ManifestError.expected(
-            f"row {line + 1} of {path} to be '{shape}'", f"'{lines[line][:60]}'", "correcting it"
-        )
-    label_set = LabelSet.read("jd2018")
-    columns = [pl.col(name) for name in ("id", "path", "url", "fold") if name in fields.columns]
-    if "path" not in fields.columns:
-        columns.append((pl.col("id") + ".jpg").alias("path"))
-    if "flags" in fields.columns:  # "_0_1..." or ",0,1...": label k is character 2 k + 1
-        columns += [pl.col("flags").str.slice(2 * k + 1, 1).alias(label) for k, label in enumerate(label_set.ids)]
-    return words_table(fields.select(columns), path, filled.to_numpy() + 1, label_set)
+    lines, cells = zip(*rows.read(), strict=True)
+    frame = pl.DataFrame(cells, schema=dict.fromkeys(rows.columns, pl.String), orient="row")
+    if "path" not in frame.columns:
+        frame = frame.with_columns((pl.col("id") + ".jpg").alias("path"))
+    return words_table(frame, path, np.array(lines), rows.label_set)
 
 
-def challenge_rows(path: Path) -> tuple[tuple[str, ...], Callable[[], Iterator[list[str]]], LabelSet | None] | None:
-    """Columns of a file whose first line has one of the shapes, what reads its rows as a stream, and the label set.
-
-    None where it has none.
-    """
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Lines that hold anything, with their numbers."""
     with path.open(encoding="utf-8-sig", errors="replace") as file:
-        first = next((line.strip() for line in file if line.strip() and not line.startswith("#")), "")
-    shape = shape_of(first)
-    if shape is None:
-        return None
-    label_set, pattern = LabelSet.read("jd2018"), re.compile(SHAPES[shape])
-    flags = label_set.ids if "flags" in pattern.groupindex else ()
-    names = [name for name in ("id", "url", "fold") if name in pattern.groupindex]
+        for number, line in enumerate(file, 1):
+            if line.strip() and not line.startswith("#"):
+                yield number, line.strip()
 
-    def read() -> Iterator[list[str]]:
-        with path.open(encoding="utf-8-sig", errors="replace") as file:
-            lines = (line.strip() for line in file if line.strip() and not line.startswith("#"))
-            for number, line in enumerate(lines, 1):
-                found = pattern.match(line)
-                if found is None:
-                    want = f"photo {number} of {path} to be '{shape}'"
-                    raise ManifestError.expected(want, f"'{line[:60]}'", "correcting it")
-                groups = found.groupdict()
-                yield [groups[name] for name in names] + list((groups.get("flags") or "")[1::2])
 
-    return (*names, *flags), read, label_set if flags else None
+def _rows(path: Path, shape: str, names: Sequence[str]) -> Iterator[Row]:
+    pattern = re.compile(SHAPES[shape])
+    for number, line in _lines(path):
+        found = pattern.match(line)
+        if found is None:
+            raise ManifestError.expected(f"row {number} of {path} to be '{shape}'", f"'{line[:60]}'", "correcting it")
+        groups = found.groupdict()  # flags are "_0_1..." or ",0,1..."
+        yield Row(number, [groups[name] for name in names] + list((groups.get("flags") or "")[1::2]))
 
 
 def write_submission(path: Path | str, ids: Sequence[str], decisions: np.ndarray) -> None:

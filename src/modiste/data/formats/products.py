@@ -11,13 +11,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from modiste.data.cells import is_bracketed, spelt_list
 from modiste.data.table import column_key
 from modiste.words import counted
 
 Cells = Sequence[Any]  # of one row: str or list[str]; what stands behind the columns is handed on
 
 _BETWEEN = re.compile(r"[\s,;|]+(?=https?://)", re.IGNORECASE)
-SEVERAL = r"(?i)^\s*https?://\S*?[\s,;|]+https?://"  # a cell with more than one URL
+# A cell with more than one URL, or with a list of URLs spelt out.
+SEVERAL = r"(?i)^\s*(?:[\[({]\s*['\"]\s*https?://|https?://\S*?[\s,;|]+https?://)"
 _OF_A_PHOTO = ("option", "variant", "image", "cost per item")  # beginnings of Shopify's columns that no product has
 
 _OF_A_SHOP = ("published", "gift card", "status", "included", "seo", "price", "unit price")  # of its columns, no labels
@@ -45,7 +47,7 @@ def photo_rows(columns: Sequence[str], holds_several: Callable[[str], bool], url
 
     Args:
         columns: of the table.
-        holds_several: whether a column has cells with more than one URL.
+        holds_several: whether a column has cells that `SEVERAL` matches.
         url: the column of URLs.
     """
     named = {column_key(name): name for name in columns}
@@ -124,5 +126,7 @@ def split_urls(cell: Any) -> list[str]:
     """The URLs of a cell."""
     if isinstance(cell, list):
         return [one for one in cell if one]
+    if is_bracketed(cell):
+        return spelt_list(cell) or [cell]
     parts = _BETWEEN.split(cell.strip()) if cell[:4].lower() == "http" else [cell]
     return [part.strip().rstrip(",;|") if len(parts) > 1 else part for part in parts if part]
