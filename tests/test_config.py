@@ -26,6 +26,15 @@ def test_the_papers_recipe_is_the_paper():
     assert (recipe.loss.name, recipe.decide.policy) == ("bce", "fixed:0.5")
 
 
+def test_a_recipe_that_an_earlier_modiste_wrote_out_keeps_its_sigmoids(tmp_path):
+    written = Recipe.read("quick").to_toml()
+    assert 'groups = "softmax"' in written
+    (tmp_path / "old.toml").write_text(written.replace('groups = "softmax"\n', ""))
+    (tmp_path / "short.toml").write_text('[loss]\nname = "bce"\n[[stages]]\nname = "a"\nepochs = 1\nlr = 1e-3\n')
+    assert Recipe.read(tmp_path / "old.toml").loss.groups == "sigmoid"
+    assert Recipe.read(tmp_path / "short.toml").loss.groups == "softmax"  # a person's, who names what differs
+
+
 def test_awkward_strings_survive_the_file(tmp_path):
     name = 'a "quoted" \\ name\twith\nlines, 民族 and = signs'
     recipe = Recipe.from_dict({"name": name, "stages": [STAGE], "data": {"label_columns": ["a b", "c,d"]}})

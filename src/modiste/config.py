@@ -83,10 +83,14 @@ class ModelConfig(Frozen):
 
 
 class LossConfig(Frozen):
-    """Binary cross-entropy (paper, eq. 2-3) or the asymmetric loss (Ridnik et al. 2021, eq. 7)."""
+    """Binary cross-entropy (paper, eq. 2-3) or the asymmetric loss (Ridnik et al. 2021, eq. 7) of each label.
+
+    An exclusive group may be one softmax instead, over its values and "none of these", with cross-entropy.
+    """
 
     name: Literal["bce", "asymmetric"] = "bce"
-    positive_weight: Literal["none", "balanced"] = "none"  # balanced: negatives / positives, at most 100
+    groups: Literal["softmax", "sigmoid"] = "softmax"  # how labels of exclusive groups are learnt
+    positive_weight: Literal["none", "balanced"] = "none"  # of sigmoids; balanced: negatives / positives, at most 100
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0  # inside exclusive groups 1/k each, else 1/2
     gamma_positive: Annotated[float, Field(ge=0)] = 0.0  # asymmetric only
     gamma_negative: Annotated[float, Field(ge=0)] = 4.0  # asymmetric only
@@ -182,7 +186,7 @@ class Recipe(Frozen):
             raise RecipeError.expected(
                 f"'{name_or_path}' to be a recipe in TOML", error, f"one of {known}, or a file like them"
             ) from error
-        return cls.from_dict({"name": path.stem, **data}, str(path))
+        return cls.from_dict({"name": path.stem, **_complete(data)}, str(path))
 
     def replace(self, assignments: Iterable[str]) -> Self:
         """A copy with "section.key=value" assignments applied; values are read as TOML, else as text.
@@ -212,6 +216,17 @@ class Recipe(Frozen):
             for head, table in tables:
                 lines += ["", head, *(f"{k} = {toml(v)}" for k, v in table.items())]
         return "\n".join(lines) + "\n"
+
+
+def _complete(data: dict[str, Any]) -> dict[str, Any]:
+    """A recipe with the keys that did not exist when it was written out.
+
+    Where every other key of [loss] stands, an earlier modiste wrote it, to which all labels were sigmoids.
+    """
+    loss = data.get("loss")
+    if isinstance(loss, dict) and set(LossConfig.model_fields) - set(loss) == {"groups"}:
+        return {**data, "loss": {**loss, "groups": "sigmoid"}}
+    return data
 
 
 def recipe_folder() -> Path:

@@ -14,13 +14,13 @@ from modiste.runs.run import Run
 
 
 def newer(folder):
-    (folder / "format.json").write_text('{"format": 2, "modiste": "7.8.9", "more": []}')
+    (folder / "format.json").write_text('{"format": 3, "modiste": "7.8.9", "more": []}')
 
 
 def test_a_folder_names_its_format_and_the_modiste_that_made_it(trained, tmp_path):
     facts = json.loads((trained / "format.json").read_text())
-    assert facts == {"format": 1, "modiste": version("modiste")}
-    assert FOLDER_FORMAT == 1
+    assert facts == {"format": 2, "modiste": version("modiste")}
+    assert FOLDER_FORMAT == 2
     write_format(tmp_path)
     check_format(tmp_path)
 
@@ -39,7 +39,7 @@ def test_a_newer_run_names_the_modiste_to_use(trained, tmp_path, modiste):
     with pytest.raises(RunError) as raised:
         Run.read(run)
     assert str(raised.value) == (
-        f"Expected {run} to be of format 1, but got format 2, of modiste 7.8.9. "
+        f"Expected {run} to be of format 2, but got format 3, of modiste 7.8.9. "
         f"Try modiste 7.8.9; this is {version('modiste')}."
     )
     with pytest.raises(RunError, match="of modiste 7"):
@@ -61,7 +61,7 @@ def test_a_blend_and_its_members_name_theirs(trained, tmp_path):
     (runs[0] / "format.json").unlink()  # an old run as a member
     made = blend(runs, tmp_path / "blend", split="train", policy="fixed:0.5").run
     for folder in (made.folder, *(member.folder for member in made.members)):
-        assert json.loads((folder / "format.json").read_text())["format"] == 1
+        assert json.loads((folder / "format.json").read_text())["format"] == 2
     newer(made.folder)
     with pytest.raises(RunError, match=r"of modiste 7\.8\.9"):
         public.load(made.folder)

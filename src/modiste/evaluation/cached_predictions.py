@@ -9,9 +9,11 @@ import torch
 
 from modiste.data.manifest import Manifest
 from modiste.errors import PhotoError
+from modiste.models.activation import Activation
 from modiste.models.split import NetworkSplitter, Unlocked
-from modiste.models.tagger import Tagger, groups_unlocked
+from modiste.models.tagger import groups_unlocked
 from modiste.progress import Progress
+from modiste.runs.load import trained_network
 from modiste.runs.predictions import Predictions, predict
 from modiste.runs.run import Run
 from modiste.storage import cache
@@ -40,7 +42,7 @@ def predict_kept(run: Run, part: Manifest, progress: Progress | None = None) -> 
     """
     recipe = run.recipe
     unlock = max((stage.unlock for stage in recipe.stages), key=groups_unlocked)
-    model = Tagger.from_state(recipe.model, run.read_weights()).to("cuda" if torch.cuda.is_available() else "cpu")
+    model = trained_network(run).to("cuda" if torch.cuda.is_available() else "cpu")
     cutter = NetworkSplitter(model, recipe.image.size)
     if recipe.train.cache != "auto" or not cutter.can_cut(unlock):
         return predict(run, part, None, progress)
@@ -60,20 +62,20 @@ def predict_kept(run: Run, part: Manifest, progress: Progress | None = None) -> 
     except KeyError:
         _log.info("the whole network is asked, which is slower: features were removed from %s", cache.cache_folder())
         return predict(run, part, None, progress)
-    raw = _probs(cutter.unlocked(unlock).eval(), kept, len(part), model.mean.device)
+    raw = _probs(cutter.unlocked(unlock).eval(), model.activation, kept, len(part))
     return Predictions(part, raw, [None] * len(part), run.views)
 
 
-def _probs(network: Unlocked, kept: Features, photos: int, device: torch.device) -> np.ndarray:
+def _probs(network: Unlocked, activation: Activation, kept: Features, photos: int) -> np.ndarray:
     """(photos, labels) float32, the mean over the views."""
     batches = []
     for start in range(0, photos, _BATCH):
         rows = range(start, min(start + _BATCH, photos))
         outputs = []
         for view in range(len(kept.views)):
-            inputs = [tensor.to(device) for tensor in kept.tensors([view] * len(rows), rows)]
+            inputs = [tensor.to(network.head.weight.device) for tensor in kept.tensors([view] * len(rows), rows)]
             with torch.inference_mode():
-                outputs.append(network(*inputs).float().sigmoid())
+                outputs.append(activation(network(*inputs)))
         batches.append(torch.stack(outputs).mean(dim=0))
     probs: np.ndarray = torch.cat(batches).cpu().numpy()
     return probs

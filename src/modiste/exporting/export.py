@@ -27,11 +27,11 @@ from modiste.files import StrPath, replacing
 from modiste.inference.onnx import FILE_FORMAT, KEY, SEAL, UNSEALED, Exported, seal
 from modiste.inference.predictor import BasePredictor, Ensemble, Predictor, Views, check_views
 from modiste.models.onnx import to_onnx
-from modiste.models.tagger import Network, Tagger
+from modiste.models.tagger import Network
 from modiste.progress import StepProgress
 from modiste.runs.blend_run import BlendRun
 from modiste.runs.evaluations import model_scores
-from modiste.runs.load import open_run, predictor
+from modiste.runs.load import open_run, predictor, trained_network
 from modiste.runs.run import Run
 
 TOLERANCE = 1e-4  # of a probability: what float32 loses where sums are taken in another order
@@ -235,7 +235,7 @@ def make_graph(opened: Opened) -> Any:
 
 
 def _network(run: Run | BlendRun) -> nn.Module:
-    networks = [Network(Tagger.from_state(one.recipe.model, one.read_weights())) for one in _members(run)]
+    networks = [Network(trained_network(one)) for one in _members(run)]
     return BlendedNetwork(networks, run.blend).eval() if isinstance(run, BlendRun) else networks[0]
 
 

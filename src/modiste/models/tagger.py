@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from modiste.config import ModelConfig
 from modiste.errors import RecipeError, WeightsError
 from modiste.inference.predictor import Forward
+from modiste.models.activation import Activation
 from modiste.models.backbones import coarse_groups, create_backbone, published
 from modiste.prediction import NetworkOutput
 
@@ -23,6 +25,8 @@ Statistics = Literal["updated", "locked"]
 class Tagger(nn.Module):
     """Photos to logits, one per label (paper, section on the model: GAP, dropout 0.5, 13 outputs).
 
+    `activation` makes probabilities of them.
+
     Pixels come as they are; the backbone's own normalisation is part of the network, so that an
     exported file has it too.
     """
@@ -30,8 +34,9 @@ class Tagger(nn.Module):
     mean: Tensor  # (3, 1, 1) float32, RGB in [0, 255]
     std: Tensor
 
-    def __init__(self, config: ModelConfig, labels: int) -> None:
+    def __init__(self, config: ModelConfig, labels: int, groups: Sequence[range] = ()) -> None:
         super().__init__()
+        self.activation = Activation(groups)
         self.backbone = create_backbone(config.backbone, config.weights)
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(_features(self.backbone), labels)
@@ -47,13 +52,13 @@ class Tagger(nn.Module):
         self.unlock("all")
 
     @classmethod
-    def from_state(cls, config: ModelConfig, state: dict[str, Tensor]) -> Self:
-        """The network that a run folder's `model.safetensors` holds.
+    def from_state(cls, config: ModelConfig, state: dict[str, Tensor], groups: Sequence[range] = ()) -> Self:
+        """The network that a run folder's `model.safetensors` holds; `groups` as of Activation.
 
         Raises:
             WeightsError: it is another network than `config` describes.
         """
-        model = cls(config.model_copy(update={"weights": "none"}), len(state["head.bias"]))
+        model = cls(config.model_copy(update={"weights": "none"}), len(state["head.bias"]), groups)
         try:
             model.load_state_dict(state, strict=True)
         except RuntimeError as error:
@@ -150,7 +155,7 @@ class Network(nn.Module):
         backbone: Any = model.backbone
         grid = backbone.forward_features(normalise(photos.permute(0, 3, 1, 2), model.mean, model.std))
         features = backbone.forward_head(grid)
-        said = model.head(features).float().sigmoid(), features.float()
+        said = model.activation(model.head(features)), features.float()
         if not maps or not isinstance(grid, Tensor) or grid.ndim != 4:  # tokens of a transformer, or of several
             return said
         # The head on each place alone. Where a backbone ends in global average pooling, and so is linear from here

@@ -28,7 +28,7 @@ from modiste.labels import LabelSet
 from modiste.runs.format import check_format, write_format
 from modiste.runs.run import Run
 
-_MEMBER_FILES = ("recipe.toml", "labels.json", DECISION_FILE, "model.safetensors", "environment.json")
+_MEMBER_FILES = ("labels.json", DECISION_FILE, "model.safetensors", "environment.json")
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,7 @@ class BlendRun:
             (folder / "members" / str(k)).mkdir(parents=True)
             for name in _MEMBER_FILES:
                 shutil.copyfile(run.folder / name, folder / "members" / str(k) / name)
+            write_text(folder / "members" / str(k) / "recipe.toml", run.recipe.to_toml())  # in this format
             write_format(folder / "members" / str(k))
         write_text(folder / "blend.json", json.dumps(content, ensure_ascii=False, indent=1) + "\n")
         label_set.write(folder / "labels.json")

@@ -9,7 +9,8 @@ from pathlib import Path
 from modiste.errors import RunError
 from modiste.files import write_text
 
-FOLDER_FORMAT = 1  # raised when a folder is written that an older modiste would misread
+# Raised when a folder is written that an older modiste would misread. 2: recipes name `loss.groups`.
+FOLDER_FORMAT = 2
 FORMAT_FILE = "format.json"
 
 

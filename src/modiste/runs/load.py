@@ -26,6 +26,7 @@ BUNDLED = "garments"  # the bundled model: benchmarks/garments.py made it
 _ON_GPU = 64  # photos that a GPU runs together
 
 if TYPE_CHECKING:  # need torch; a light install can import this module
+    from modiste.models.tagger import Tagger
     from modiste.runs.blend_run import BlendRun
     from modiste.runs.run import Run
 
@@ -112,6 +113,20 @@ def open_run(folder: StrPath) -> Run | BlendRun:
     return BlendRun.read(folder) if (folder / "blend.json").is_file() else Run.read(folder)
 
 
+def trained_network(run: Run) -> Tagger:
+    """The network of a run, on the CPU.
+
+    Raises:
+        RunError: there is no trained model.
+        WeightsError: it is another network than the recipe describes.
+    """
+    from modiste.models.activation import softmax_groups
+    from modiste.models.tagger import Tagger
+
+    groups = softmax_groups(run.recipe.loss, run.label_set)
+    return Tagger.from_state(run.recipe.model, run.read_weights(), groups)
+
+
 def predictor(run: Run | BlendRun, views: Views | None = None, *, device: str | None = None) -> Predictor | Ensemble:
     """What tags photos with an opened run or blend, reading with all cores.
 
@@ -129,7 +144,7 @@ def predictor(run: Run | BlendRun, views: Views | None = None, *, device: str | 
     import torch
 
     from modiste.models.map_cells import find_cells
-    from modiste.models.tagger import Tagger, forward_function
+    from modiste.models.tagger import forward_function
     from modiste.runs.run import Run
 
     if not isinstance(run, Run):
@@ -138,7 +153,7 @@ def predictor(run: Run | BlendRun, views: Views | None = None, *, device: str | 
             tuple(predictor(member, asked, device=device) for member in run.members), run.blend, run.decision
         )
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    model = Tagger.from_state(run.recipe.model, run.read_weights()).to(device).eval()
+    model = trained_network(run).to(device).eval()
     cores, image = usable_cores(), run.recipe.image
     return Predictor(
         forward_function(model),

@@ -117,7 +117,7 @@ class Run:
 
     @cached_property
     def key(self) -> str:
-        """Changes where the network's probabilities may change: a hash of weights and preparation.
+        """Changes where the network's probabilities may change: a hash of weights, preparation and activation.
 
         Raises:
             RunError: there is no trained model.
@@ -128,7 +128,8 @@ class Run:
             raise RunError.expected(f"{path} to hold the best weights", "no such file", fix)
         with path.open("rb") as file:
             weights = hashlib.file_digest(file, "sha256").hexdigest()
-        return f"{weights} {self.recipe.model.backbone} {self.recipe.image.size} {self.recipe.image.mode}"
+        softmax = " softmax" if self.recipe.loss.groups == "softmax" and self.label_set.exclusive else ""
+        return f"{weights} {self.recipe.model.backbone} {self.recipe.image.size} {self.recipe.image.mode}{softmax}"
 
     def facts(self) -> dict[str, str]:
         """What a reader of a report should know of the model."""

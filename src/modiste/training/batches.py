@@ -90,6 +90,7 @@ class FromFeatures:
         self._plan, self._device = plan, state.fabric.device
         self._targets = TrainingPhotos(state.parts["train"], state.recipe, state.recipe.image.size).targets
         self.network: nn.Module = state.cutter.unlocked(stage.unlock)
+        self._activation = state.model.activation
         self._validated = (
             self.network
             if state.average is None
@@ -120,7 +121,7 @@ class FromFeatures:
             kind = next(self._validated.parameters()).dtype
             inputs = [tensor.to(self._device, kind) for tensor in self._val.tensors([0] * len(some), some)]
             with torch.inference_mode():
-                probs = self._validated(*inputs).float().sigmoid().cpu().numpy()
+                probs = self._activation(self._validated(*inputs)).cpu().numpy()
             yield from ((row, None) for row in probs)
 
 

@@ -27,6 +27,7 @@ from modiste.data.rare_labels import frequent_labels
 from modiste.errors import PhotoError, RunError, TrainingError
 from modiste.files import StrPath, remove_unfinished
 from modiste.metrics.scores import mean_average_precision, mean_log_loss
+from modiste.models.activation import softmax_groups
 from modiste.models.tagger import Tagger
 from modiste.runs.run import Run
 from modiste.training.batches import BatchSource, make_source
@@ -80,7 +81,7 @@ def train(
         for note in kept.notes():
             monitor.note(note)
     torch.manual_seed(recipe.seed)
-    model = Tagger(recipe.model, len(manifest.label_set))
+    model = Tagger(recipe.model, len(manifest.label_set), softmax_groups(recipe.loss, manifest.label_set))
     for stage in recipe.stages:
         model.unlock(stage.unlock)  # refuse a wrong number of groups now, not after stage 1
     run = Run.create(folder, recipe, manifest) if fabric.is_global_zero else None
@@ -118,7 +119,8 @@ def _continued(fabric: Fabric, run: Run, monitor: Monitor | None) -> TrainingSta
         remove_unfinished(run.folder)
     torch.manual_seed(run.recipe.seed)
     weights = {} if checkpoint is None else {"weights": "none"}
-    model = Tagger(run.recipe.model.model_copy(update=weights), len(run.label_set))
+    groups = softmax_groups(run.recipe.loss, run.label_set)
+    model = Tagger(run.recipe.model.model_copy(update=weights), len(run.label_set), groups)
     state = make_state(fabric, run, trainable_parts(run.manifest()), model, monitor)
     if checkpoint is not None:
         state.at = Position(**checkpoint["position"])

@@ -3,6 +3,7 @@
 The paper's equations 2-3 give binary cross-entropy of the sigmoid y of a logit x and a target t,
 rewritten so that it never overflows: max(x, 0) - x * t + log(1 + exp(-|x|)). PyTorch's own
 `binary_cross_entropy_with_logits` computes the same; tests compare it with these equations.
+An exclusive group may be one softmax instead (`models/activation.py`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch.nn import functional
 
 from modiste.config import LossConfig
 from modiste.labels import LabelSet
+from modiste.models.activation import softmax_groups, with_none
 
 MOST_POSITIVE_WEIGHT = 100.0  # a label with a handful of positives must not drown the others
 
@@ -27,24 +29,60 @@ def make_loss(config: LossConfig, label_set: LabelSet, prevalence: np.ndarray) -
 
     Args:
         config: which loss, weights and smoothing.
-        label_set: whose exclusive groups share the smoothed probability.
+        label_set: whose exclusive groups share the smoothed probability, and are a softmax each if asked for.
         prevalence: (labels,) share of positives among the known training targets, nan if none is known.
 
     Returns:
         A function (logits (n, labels), targets (n, labels) float, nan = unknown) -> (sum of the losses
-        of all known targets, how many are known), both scalars. The mean is left to the caller, because
-        with several devices the count is that of the global batch.
+        of all known targets, how many are known), both scalars; a group that is one softmax counts as one
+        target. The mean is left to the caller, because with several devices the count is that of the
+        global batch.
     """
     smooth = torch.from_numpy(_smooth_value(label_set))
     weight = _positive_weight(prevalence) if config.positive_weight == "balanced" else None
     pointwise = _asymmetric(config) if config.name == "asymmetric" else _cross_entropy(weight)
+    groups = softmax_groups(config, label_set)
+    alone = torch.ones(len(label_set), dtype=torch.bool)
+    for group in groups:
+        alone[group.start : group.stop] = False
 
     def loss(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        known = ~targets.isnan()
+        known = ~targets.isnan() & alone.to(targets.device)
         soft = targets.nan_to_num().lerp(smooth.to(targets), config.label_smoothing)
-        return (pointwise(logits, soft) * known).sum(), known.sum()
+        total, count = (pointwise(logits, soft) * known).sum(), known.sum()
+        for group in groups:
+            part = slice(group.start, group.stop)
+            each, told = _group_cross_entropy(logits[:, part], targets[:, part], soft[:, part])
+            total, count = total + (each * told).sum(), count + told.sum()
+        return total, count
 
     return loss
+
+
+def _group_cross_entropy(logits: Tensor, targets: Tensor, soft: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of an exclusive group's softmax over its values and "none of these".
+
+    Where some values are unknown, the photo has one of these or none: minus the logarithm of their probability.
+
+    Args:
+        logits: (n, values).
+        targets: (n, values), 1, 0, between them where photos are mixed, or nan = unknown.
+        soft: the same, smoothed; nan is 0.
+
+    Returns:
+        (n,) losses, and (n,) whether anything is known of the photo's group.
+    """
+    log_probs = with_none(logits).log_softmax(dim=1)
+    unknown = targets.isnan()
+    said = targets.nan_to_num().sum(dim=1)
+    none = (1 - soft.sum(dim=1, keepdim=True)).clamp(min=0)
+    whole = -(torch.cat([soft, none], dim=1) * log_probs).sum(dim=1)
+    possible = torch.cat([unknown, torch.ones_like(unknown[:, :1])], dim=1)
+    partly = -log_probs.masked_fill(~possible, -torch.inf).logsumexp(dim=1)
+    # A value that the photo has settles the others; a share of one, of mixed photos, settles nothing.
+    settled = ~unknown.any(dim=1) | (said == 1)
+    told = settled | (~unknown.all(dim=1) & (said == 0))
+    return torch.where(settled, whole, partly), told
 
 
 def _smooth_value(label_set: LabelSet) -> np.ndarray:
