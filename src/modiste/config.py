@@ -98,10 +98,14 @@ class LossConfig(Frozen):
 
 
 class Stage(Frozen):
-    """One stretch of training with one learning rate and one set of unlocked layers."""
+    """One stretch of training with one learning rate and one set of unlocked layers.
+
+    Where `epochs` is "converged", the last layer is fitted to the frozen backbone's features until nothing is left to
+    gain; the stage then has no learning rate, optimiser or schedule.
+    """
 
     name: str
-    epochs: Annotated[int, Field(ge=1)]
+    epochs: Annotated[int, Field(ge=1)] | Literal["converged"]
     lr: Positive
     unlock: Literal["none", "all"] | Annotated[int, Field(ge=1)] = "none"  # k: the last k groups
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
@@ -111,6 +115,30 @@ class Stage(Frozen):
     warmup: Fraction = 0.25  # one-cycle only: share of the stage's steps in which lr rises
     batch_statistics: Literal["updated", "locked"] = "updated"  # of the unlocked batch-norms
     size: Annotated[int, Field(ge=16, le=4096)] | None = None  # photo side in this stage, else image.size
+    l2: Positive | None = None  # converged only: strength of L2 on the head; None: the best on validation photos
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_rate(cls, data: Any) -> Any:
+        if isinstance(data, Mapping) and data.get("epochs") == "converged":
+            return {"lr": 1.0, **data}  # of no effect
+        return data
+
+    @model_validator(mode="after")
+    def _head_alone(self) -> Self:
+        if self.epochs == "converged" and self.unlock != "none":
+            raise ValueError(f'epochs = "converged" needs unlock = "none", got {self.unlock!r}')
+        return self
+
+    @property
+    def rounds(self) -> int:
+        """Rows that it adds to the history: one an epoch, one where it is fitted to convergence."""
+        return 1 if self.epochs == "converged" else self.epochs
+
+    @property
+    def length(self) -> str:
+        """How long it trains, in words."""
+        return "to convergence" if self.epochs == "converged" else f"{self.epochs} epochs"
 
 
 class TrainConfig(Frozen):
@@ -204,7 +232,7 @@ class Recipe(Frozen):
     @property
     def epochs(self) -> int:
         """Epochs of all stages together."""
-        return sum(stage.epochs for stage in self.stages)
+        return sum(stage.rounds for stage in self.stages)
 
     def to_toml(self) -> str:
         """The recipe as TOML, every value written out; `read` gives the same recipe back."""

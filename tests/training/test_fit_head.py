@@ -49,7 +49,7 @@ def test_sigmoids_reach_the_optimum_of_scikit_learn(l2):
         np.testing.assert_allclose(said[:, k], peer.decision_function(standard), atol=2e-3)
     weight = head.weight.double().numpy() * features.astype(np.float64).std(axis=0)
     ours = cross_entropy(said, targets).sum(axis=1).mean() + l2 / 2 * (weight**2).sum()
-    assert abs(ours - theirs) < 1e-6 and head.loss == pytest.approx(theirs, abs=1e-6)
+    assert abs(ours - theirs) < 1e-6 and head.objective == pytest.approx(theirs, abs=1e-6)
 
 
 def test_a_group_reaches_the_optimum_of_a_plain_transcription():
@@ -67,7 +67,7 @@ def test_a_group_reaches_the_optimum_of_a_plain_transcription():
         ).sum()
 
     plain = minimize(loss, np.zeros(3 * inputs.shape[1]), method="BFGS", options={"gtol": 1e-6})
-    assert head.loss == pytest.approx(plain.fun, abs=1e-6)
+    assert head.objective == pytest.approx(plain.fun, abs=1e-6)
 
 
 def test_a_constant_feature_gets_no_weight_and_unknown_targets_no_say():
@@ -94,7 +94,7 @@ def test_a_label_that_every_photo_has_gets_a_bias_alone():
 def test_fewer_photos_than_features():
     features, _, logits = drawn(n=9)
     head = problem(features, (logits > 1).astype(np.float32), FREE).fit(0.01)
-    assert torch.isfinite(head.weight).all() and np.isfinite(head.loss)
+    assert torch.isfinite(head.weight).all() and np.isfinite(head.objective)
 
 
 def test_the_path_starts_from_the_head_before_and_ends_where_weaker_l2_no_longer_pays():
@@ -103,4 +103,4 @@ def test_the_path_starts_from_the_head_before_and_ends_where_weaker_l2_no_longer
     path = list(fit_path(one, lambda head: -abs(np.log10(head.l2) + 1.5)))
     assert [head.l2 for head, _ in path] == [1.0, 0.3, 0.1, 0.03, 0.01, 0.003]  # 0.03 is best, two more are tried
     for head, _ in path:
-        assert head.loss == pytest.approx(one.fit(head.l2).loss, abs=1e-6)
+        assert head.objective == pytest.approx(one.fit(head.l2).objective, abs=1e-6)

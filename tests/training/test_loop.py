@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from modiste.config import Recipe
 from modiste.data.manifest import Manifest
-from modiste.errors import ManifestError, PhotoError, RunError, TrainingError
+from modiste.errors import ManifestError, PhotoError, RecipeError, RunError, TrainingError
 from modiste.files import only_process
 from modiste.labels import UNKNOWN
 from modiste.runs.run import Run
@@ -402,3 +402,22 @@ def test_a_broken_photo_of_one_process_is_named_once_by_all(split, cache, drawn,
     ]
     assert done.stderr.count(victim.name) == 1
     assert "Traceback" not in done.stderr
+
+
+def test_a_stage_fits_the_head_to_convergence_and_training_goes_on_from_it(tiny, drawn, tmp_path):
+    recipe = Recipe.read(tiny).replace(['stages.0.epochs="converged"', "stages.1.epochs=1"])
+    run = train(recipe, Manifest.read(drawn), tmp_path / "run")
+    history = losses(run.folder)
+    assert history["stage"].to_list() == ["locked", "unlocked"]
+    assert history["lr"][0] is None and history["loss"].is_finite().all()
+    kept = Run.read(run.folder).recipe
+    assert kept.stages[0].epochs == "converged" and kept.epochs == 2
+    again = train(recipe.replace([OFF]), Manifest.read(drawn), tmp_path / "off")  # features computed for itself alone
+    assert losses(again.folder)["val_map"][0] == pytest.approx(history["val_map"][0], abs=0.02)
+    longer = train(recipe.replace(["stages.0.epochs=3"]), Manifest.read(drawn), tmp_path / "longer")
+    assert losses(longer.folder)["loss"][2] > history["loss"][0]  # three epochs are not convergence
+
+
+def test_only_a_head_can_be_fitted_to_convergence(tiny):
+    with pytest.raises(RecipeError, match='needs unlock = "none"'):
+        Recipe.read(tiny).replace(['stages.1.epochs="converged"'])

@@ -265,7 +265,7 @@ def _facts(grid: Grid, manifest: Manifest) -> dict[str, object]:
     _, recipe = next(grid.runs())
     machine = environment()
     counts = ", ".join(f"{len(manifest.part(part)):,} {part}" for part in ("train", "val", "test"))
-    stages = ", ".join(f"{one.name} ({one.epochs} epochs, {one.unlock} unlocked)" for one in recipe.stages)
+    stages = ", ".join(f"{one.name} ({one.length}, {one.unlock} unlocked)" for one in recipe.stages)
     return {
         "recipe": recipe.name,
         "changes for all": ", ".join(grid.set) or "none",

@@ -137,7 +137,7 @@ class Run:
         return {
             "backbone": recipe.model.backbone,
             "recipe": f"{recipe.name}, seed {recipe.seed}",
-            "stages": ", ".join(f"{stage.name} ({stage.epochs} epochs)" for stage in recipe.stages),
+            "stages": ", ".join(f"{stage.name} ({stage.length})" for stage in recipe.stages),
             "photo": f"{recipe.image.size} px, {recipe.image.mode}",
         }
 

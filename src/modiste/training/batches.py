@@ -62,7 +62,7 @@ class FromPixels:
 
     def batches(self, epoch: int, rows: Sequence[np.ndarray]) -> Iterable[Batch]:
         """Decoded and augmented as they are asked for."""
-        return make_loader(self._photos, epoch, rows, _readers(self._state))
+        return make_loader(self._photos, epoch, rows, readers(self._state))
 
     def probs(self, rows: Iterable[int]) -> Iterator[tuple[np.ndarray, str | None]]:
         """Through Predictor, as tagging does it."""
@@ -135,11 +135,11 @@ def make_source(state: TrainingState, number: int) -> BatchSource:
     """
     recipe, stage = state.recipe, state.recipe.stages[number]
     count = _view_count(state, stage)
-    plan = None if count is None else ViewPlan.make(count, _photo_keys(state, "train"), recipe.seed)
+    plan = None if count is None else ViewPlan.make(count, photo_keys(state, "train"), recipe.seed)
     photos = TrainingPhotos(state.parts["train"], recipe, stage.size or recipe.image.size, views=plan)
     state.in_use.hold(())
     if plan is not None and _can_cut(state, stage) and not _average_lags(state, number):
-        kept = _features(state, number, photos)
+        kept = keep_features(state, number, photos)
         if kept is not None:
             return FromFeatures(state, stage, plan, kept)
     return FromPixels(state, _decoded(state, photos))
@@ -166,7 +166,8 @@ def _average_lags(state: TrainingState, number: int) -> bool:
     return state.average is not None and most > groups_unlocked(state.recipe.stages[number].unlock)
 
 
-def _photo_keys(state: TrainingState, part: str) -> np.ndarray:
+def photo_keys(state: TrainingState, part: str) -> np.ndarray:
+    """(n,) uint64, what the photos of a part are known by: their content."""
     if part not in state.photo_keys:
         state.photo_keys[part] = cache.content_keys(state.parts[part].photos())
     return state.photo_keys[part]
@@ -178,18 +179,25 @@ def _share(state: TrainingState) -> Share:
     return Share(state.fabric.local_rank, max(1, state.fabric.world_size // machines))
 
 
-def _readers(state: TrainingState) -> int:
+def readers(state: TrainingState) -> int:
+    """Processes that decode for this device."""
     return reader_count(state.recipe, _share(state).processes)
 
 
-def _features(state: TrainingState, number: int, photos: TrainingPhotos) -> KeptFeatures | None:
-    """Features of a stage's training views and of the validation photos; None where they can't be kept."""
+def keep_features(state: TrainingState, number: int, photos: TrainingPhotos) -> KeptFeatures | None:
+    """Features of a stage's training views and of the validation photos; None where they can't be kept.
+
+    Raises:
+        PhotoError: a photo can't be read.
+        StorageError: the cache can't be written.
+        TrainingError: features don't fit into 16 bits.
+    """
     entries = _entries(state, number, photos)
     if entries is None:
         why = f"don't fit into the cache's budget of {cache.budget() / 1e9:.1f} GB"
         _note_pixels(state, number, f"{why}. Try MODISTE_CACHE_GB, or fewer augment.views")
         return None
-    own, share, workers = [one for pair in entries for one in pair], _share(state), _readers(state)
+    own, share, workers = [one for pair in entries for one in pair], _share(state), readers(state)
     state.in_use.hold(entry.folder for entry in own)
     kept = _computed(
         state,
@@ -214,7 +222,7 @@ def _entries(
     """
     recipe = state.recipe
     augmented = FixedViews.augmented(photos)
-    plain = FixedViews.plain(state.parts["val"].photos(), _photo_keys(state, "val"), recipe, "one")
+    plain = FixedViews.plain(state.parts["val"].photos(), photo_keys(state, "val"), recipe, "one")
     entries: tuple[list[FeatureEntry], list[FeatureEntry]] = ([], [])
     needed = 0
     for unlock in _together(state, number):
@@ -280,10 +288,10 @@ def _together(state: TrainingState, number: int) -> list[Unlock]:
 def _decoded(state: TrainingState, photos: TrainingPhotos) -> TrainingPhotos:
     """The same photos, decoded beforehand where that pays and there is room."""
     recipe = state.recipe
-    epochs = sum(stage.epochs for stage in recipe.stages if (stage.size or recipe.image.size) == photos.size)
+    epochs = sum(stage.rounds for stage in recipe.stages if (stage.size or recipe.image.size) == photos.size)
     if recipe.train.cache == "off" or epochs < WORTH_KEEPING:
         return photos
-    keys = _photo_keys(state, "train")
+    keys = photo_keys(state, "train")
     if not state.fabric.broadcast(pixel_cache.fits(photos, keys)):
         _log.info("photos are decoded anew in each epoch, which is slower: they don't fit into the cache's budget")
         return photos

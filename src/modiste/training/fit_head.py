@@ -33,13 +33,15 @@ class FittedHead:
         weight: (labels, features) float32, of features as they come.
         bias: (labels,) float32.
         l2: the strength of L2 that it was fitted with.
-        loss: the mean loss of a photo and L2's share, at the end.
+        objective: what was made small: the mean loss of a photo and L2's share.
+        loss: the mean loss of a known target.
         steps: evaluations of the loss that it took.
     """
 
     weight: Tensor
     bias: Tensor
     l2: float
+    objective: float
     loss: float
     steps: int
 
@@ -96,9 +98,14 @@ class HeadProblem:
         options = {"maxiter": _MOST_STEPS, "maxfun": _MOST_STEPS, "ftol": _TOLERANCE, "gtol": 1e-7, "maxcor": 20}
         found = minimize(at, first, jac=True, method="L-BFGS-B", options=options)
         weight = torch.from_numpy(found.x[:-labels]).reshape(labels, -1) / steepness
+        found_bias = torch.from_numpy(found.x[-labels:])
+        with torch.no_grad():
+            total, known = self._loss(self._rows @ weight.T.to(kind) + found_bias.to(kind), self._targets)
         own = weight @ self._axes.T * self.scale.double()
-        bias = torch.from_numpy(found.x[-labels:]) - own @ self.mean.double()
-        return FittedHead(own.float(), bias.float(), l2, float(found.fun), int(found.nfev))
+        bias = found_bias - own @ self.mean.double()
+        return FittedHead(
+            own.float(), bias.float(), l2, float(found.fun), float(total / known.clamp(min=1)), int(found.nfev)
+        )
 
     def _turned(self, head: FittedHead) -> tuple[Tensor, Tensor]:
         """A head's weights along the axes, and its bias for standardised features."""

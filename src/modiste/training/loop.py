@@ -32,6 +32,7 @@ from modiste.models.tagger import Tagger
 from modiste.runs.run import Run
 from modiste.training.batches import BatchSource, make_source
 from modiste.training.dataset import global_batches, steps_an_epoch
+from modiste.training.head_stage import fit_stage
 from modiste.training.monitor import EpochRow, Monitor
 from modiste.training.optim import learning_rate, make_optimizer, set_learning_rate
 from modiste.training.state import (
@@ -153,20 +154,36 @@ def _run(state: TrainingState) -> Run:
 
 def _run_stage(state: TrainingState, stage: Stage) -> None:
     state.model.unlock(stage.unlock, stage.batch_statistics)
+    if stage.epochs == "converged":
+        _fit_stage(state, stage)
+    else:
+        _train_stage(state, stage)
+    state.at = replace(state.at, stage=state.at.stage + 1, epoch=0)
+    save_checkpoint(state, None)
+
+
+def _fit_stage(state: TrainingState, stage: Stage) -> None:
+    """Fit the last layer; a kill starts it anew."""
+    fit = fit_stage(state, state.at.stage)
+    state.at = replace(state.at, loss=fit.head.loss, known=1.0, seconds=fit.seconds)
+    _validate(state, stage, fit.source, None, fit.pictures)
+    state.at = replace(state.at, loss=0.0, known=0.0, seconds=0.0)
+
+
+def _train_stage(state: TrainingState, stage: Stage) -> None:
     source = make_source(state, state.at.stage)
     optimizer = make_optimizer(stage, state.model.parameters())
     network, optimizer = state.fabric.setup(source.network, optimizer)
     if state.optimizer_state is not None:  # after setup, which may change the parameters' dtype
         optimizer.load_state_dict(state.optimizer_state)
         state.optimizer_state = None
-    while state.at.epoch < stage.epochs:
+    while state.at.epoch < stage.rounds:
         lr = _run_epoch(state, stage, source, network, optimizer)
-        _validate(state, stage, source, lr)
+        photos = state.at.step * min(state.recipe.train.batch_size, len(state.parts["train"]))
+        _validate(state, stage, source, lr, photos)
         state.at = replace(state.at, epoch=state.at.epoch + 1, step=0, loss=0.0, known=0.0, seconds=0.0)
-        if state.at.epoch < stage.epochs and time.monotonic() - state.saved > state.recipe.train.checkpoint_seconds / 2:
+        if state.at.epoch < stage.rounds and time.monotonic() - state.saved > state.recipe.train.checkpoint_seconds / 2:
             save_checkpoint(state, optimizer)  # half the time: the end of an epoch is the best moment
-    state.at = replace(state.at, stage=state.at.stage + 1, epoch=0)
-    save_checkpoint(state, None)
 
 
 def _run_epoch(
@@ -181,7 +198,7 @@ def _run_epoch(
     for batch in source.batches(epoch, mine):
         raise_together(fabric, batch if isinstance(batch, PhotoError) else None)
         assert not isinstance(batch, PhotoError)
-        lr = learning_rate(stage, at.epoch * len(batches) + at.step, stage.epochs * len(batches))
+        lr = learning_rate(stage, at.epoch * len(batches) + at.step, stage.rounds * len(batches))
         set_learning_rate(optimizer, lr)
         _seed_step(recipe.seed, epoch * len(batches) + at.step, fabric.global_rank)
         *inputs, targets = (tensor.to(fabric.device, non_blocking=True) for tensor in batch)
@@ -215,7 +232,8 @@ def _follow(state: TrainingState, step: int) -> None:
             kept.copy_(now)
 
 
-def _validate(state: TrainingState, stage: Stage, source: BatchSource, lr: float) -> None:
+def _validate(state: TrainingState, stage: Stage, source: BatchSource, lr: float | None, photos: int) -> None:
+    """Add a row to the history, and keep the weights if they are the best; `photos`: that were trained on."""
     at, part = state.at, state.parts["val"]
     if state.fabric.world_size > 1:  # batch statistics are each process's own; the first one's are kept
         for buffer in state.best_model.buffers():
@@ -230,9 +248,7 @@ def _validate(state: TrainingState, stage: Stage, source: BatchSource, lr: float
         "loss": at.loss / max(at.known, 1.0),
         "val_loss": mean_log_loss(part.targets, probs),
         "val_map": map_,
-        "photos_per_second": at.step
-        * min(state.recipe.train.batch_size, len(state.parts["train"]))
-        / max(at.seconds, 1e-9),
+        "photos_per_second": photos / max(at.seconds, 1e-9),
         "seconds": at.seconds,
     }
     at.history.append(row)
