@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from modiste.data.table import Table
@@ -62,7 +62,7 @@ def _part(label_set: LabelSet, chosen: set[str]) -> LabelSet:
     return LabelSet(label_set.name, tuple(groups))
 
 
-def renamed(label_set: LabelSet, renames: dict[str, str]) -> LabelSet:
+def renamed(label_set: LabelSet, renames: Mapping[str, str]) -> LabelSet:
     """The set with labels under new names; one that gets the name of another is that label, in the other's place."""
     taken = {label for label in label_set.ids if label not in renames}
     groups = []

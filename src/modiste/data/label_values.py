@@ -289,7 +289,9 @@ class _Mapping:
         for name, codes in flags.items():
             if name not in self._known:
                 strange = [one for one in flags if one not in self._known]
-                raise _not_labels(strange, f"each label column of {self._table.path}", self._label_set.ids)
+                groups = [one.name for one in self._label_set.groups if one.name in self._table.frame.columns]
+                fix = f"--labels {','.join(groups) or 'with the label columns alone'}"
+                raise _not_labels(strange, f"each label column of {self._table.path}", self._label_set.ids, fix)
             targets[:, self._known[name]] = codes
             open_labels[self._known[name]] = False
         for column in columns:
@@ -328,7 +330,7 @@ class _Mapping:
             first = int(np.argmax(strange))
             where = f"'{column}' in {self._table.row(int(cells['row'][first]))} of {self._table.path}"
             words = cells.filter(strange)["word"].unique(maintain_order=True).to_list()
-            raise _not_labels(words, where, self._group(column))
+            raise _not_labels(words, where, self._group(column), "blanking such cells, which makes them unknown")
         return positions
 
     def _group(self, column: str) -> list[str]:
@@ -345,18 +347,15 @@ def _group_positions(label_set: LabelSet) -> Iterator[tuple[np.ndarray, bool]]:
         start += len(group.labels)
 
 
-def _not_labels(words: Sequence[str], where: str, known: Sequence[str]) -> LabelError:
-    """The error that names words that are no labels, the labels, and the renames that mend it."""
+def _not_labels(words: Sequence[str], where: str, known: Sequence[str], otherwise: str) -> LabelError:
+    """The error that names words that are no labels, the labels, and the renames that mend it, or what else does."""
     keys = {_bare(label): label for label in reversed(known)}
-    near = {}
-    for word in words[:_SHOWN]:
-        close = difflib.get_close_matches(_bare(word), keys, n=1)
-        near[word] = keys[close[0]] if close else None
-    renames = [f"--rename {shlex.quote(f'{word}={label}')}" for word, label in near.items() if label is not None]
-    fix = " ".join(renames) or f"--rename {shlex.quote(f'{words[0]}={known[0]}')}, or another of them"
+    near = {word: difflib.get_close_matches(_bare(word), keys, n=1) for word in words[:_SHOWN]}
+    renames = [f"--rename {shlex.quote(f'{word}={keys[close[0]]}')}" for word, close in near.items() if close]
+    fix = f"{' '.join(renames)}, or {otherwise}" if renames else otherwise
     got = ", ".join(f"'{word}'" for word in near) + _more(len(words) - _SHOWN)
     shown = ", ".join(f"'{label}'" for label in known[:_MOST_KNOWN]) + _more(len(known) - _MOST_KNOWN)
-    return LabelError.expected(f"{where} to be one of {shown}", got, f"{fix}, or --labels with the label columns alone")
+    return LabelError.expected(f"{where} to be one of {shown}", got, fix)
 
 
 def _bare(word: str) -> str:

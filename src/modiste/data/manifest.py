@@ -85,6 +85,7 @@ class Manifest:
         if own:
             table = replace(table, label_set=known)
             root = (root / (root_beside(path) or "")).resolve()
+            config = _by_role(config, table.frame.columns)
         asked = asked or config
         if config.label_columns is not None:
             table, columns = choose_labels(table, config.label_columns)
@@ -169,8 +170,9 @@ class Manifest:
         splits = self._splits()
         if not (splits == split).any():
             counted = ", ".join(f"{(splits == s).sum()} of '{s}'" for s in ("train", "val", "test") if s in splits)
+            fix = "modiste split, which deals all photos anew, or --split-column with another column"
             raise ManifestError.expected(
-                f"photos of split '{split}' in {self.source}", counted or "none of any split", "--split-column"
+                f"photos of split '{split}' in {self.source}", counted or "none of any split", fix
             )
         return self.select(splits == split)
 
@@ -277,6 +279,13 @@ class Manifest:
             groups[alone] = -1 - np.flatnonzero(alone)
             groups = groups[pool]
         return stratified_folds(np.hstack(targets), groups, fractions, seed)
+
+
+def _by_role(config: DataConfig, columns: Sequence[str]) -> DataConfig:
+    """The options without columns that a manifest that modiste wrote calls by their roles: --image-column photo."""
+    roles = {"image_column": "path", "split_column": "split", "group_column": "group", "fold_column": "fold"}
+    gone = [key for key, role in roles.items() if getattr(config, key) not in columns and role in columns]
+    return config.model_copy(update=dict.fromkeys(gone))
 
 
 def _challenge_header(table: Table) -> Table:
