@@ -20,15 +20,15 @@ _YES_OR_NO = sorted(frozenset(FLAGS) - MARKS - LETTERS)
 def likely_labels(frame: pl.DataFrame, columns: Iterable[str], *, most: int | None = None) -> dict[str, int]:
     """Columns that look like categories or hold yes and no, and how many values each has.
 
-    A sample of the rows, spread over all of them, sorts out most columns, so that long tables with many columns cost
-    little; only what it leaves is read whole.
+    A random sample of the rows sorts out most columns, so that long tables with many columns cost little; only what it
+    leaves is read whole.
 
     Args:
         frame: columns of words, or of lists of words.
         columns: those to look at.
         most: columns to count whole; the values of further ones are counted in the sample.
     """
-    sample = frame.gather_every(max(1, -(-len(frame) // _SAMPLE)))
+    sample = frame if len(frame) <= _SAMPLE else frame.sample(_SAMPLE, seed=0)
     found: dict[str, int] = {}
     for name in columns:
         values = _values(sample[name])
@@ -68,8 +68,8 @@ def no_labels(table: Table, candidates: Sequence[str]) -> ManifestError:
 
 def _values(cells: pl.Series) -> int:
     """How many values a column has; 0 where it looks like no label."""
-    if cells.dtype == pl.String and not cells.name.lower().startswith(NO_LABELS):
-        few = cells.head(100).n_unique() <= len(_YES_OR_NO)
-        if few and cells.str.to_lowercase().is_in([*_YES_OR_NO, ""]).all():
-            return cells.filter(cells != "").n_unique()
+    if cells.dtype == pl.String and cells.head(100).n_unique() <= len(_YES_OR_NO):
+        filled = cells.filter(cells != "")
+        if filled.str.to_lowercase().is_in(_YES_OR_NO).all():
+            return 0 if cells.name.lower().startswith(NO_LABELS) else filled.n_unique()
     return could_be_category(cells)
