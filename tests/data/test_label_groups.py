@@ -42,9 +42,7 @@ def test_the_same_columns_choose_the_same_labels_in_what_was_written(written):
 def test_one_of_several_groups_stays_exclusive_and_the_others_are_no_labels(written):
     path, _ = written("garment", "colour")
     manifest = chosen(path, "colour")
-    assert manifest.label_set.groups == (
-        Group("colour", (Label("colour=blue"), Label("colour=red")), exclusive=True),
-    )
+    assert manifest.label_set.groups == (Group("colour", (Label("colour=blue"), Label("colour=red")), exclusive=True),)
     np.testing.assert_array_equal(manifest.targets, [[0, 1], [-1, -1], [1, 0]])
     assert {"garment=coat", "garment=dress"} <= set(manifest.frame.columns)
 

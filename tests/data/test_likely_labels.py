@@ -36,7 +36,11 @@ def table(n=N):
 def test_a_sample_of_the_rows_finds_what_all_of_them_show(monkeypatch, rows):
     frame = table()
     whole = {name: could_be_category(frame[name]) for name in frame.columns}
-    assert {name for name, values in whole.items() if values} == {"sorted", "in turn", "Published"}  # of which one is a shop's
+    assert {name for name, values in whole.items() if values} == {
+        "sorted",
+        "in turn",
+        "Published",
+    }  # of which one is a shop's
     monkeypatch.setattr(likely_labels, "_SAMPLE", rows)
     found = likely(frame, frame.columns)
     if rows < 200:  # too few to tell, which may miss columns and makes none up

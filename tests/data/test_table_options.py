@@ -25,13 +25,13 @@ def files(tmp_path):
 
 @pytest.mark.parametrize("name", ["a.csv", "a.parquet", "a.jsonl", "a.json", "folder"])
 def test_a_sheet_of_what_has_none(files, name):
-    with pytest.raises(UsageError, match="--sheet with a spreadsheet.* Try leaving --sheet out"):
+    with pytest.raises(UsageError, match=r"--sheet with a spreadsheet.* Try leaving --sheet out"):
         Manifest.read(files / name, DataConfig(sheet="Blatt 1"))
 
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.jsonl", "a.json", "folder"])
 def test_an_encoding_of_what_knows_its_own(files, name):
-    with pytest.raises(UsageError, match="--encoding with a text file.* Try leaving --encoding out"):
+    with pytest.raises(UsageError, match=r"--encoding with a text file.* Try leaving --encoding out"):
         Manifest.read(files / name, DataConfig(encoding="gbk"))
 
 
@@ -52,5 +52,5 @@ def test_a_photo_in_place_of_a_table(files):
 
 
 def test_a_folder_without_classes(files):
-    with pytest.raises(ManifestError, match="got 1 photo outside of any. Try moving them into one folder a class"):
+    with pytest.raises(ManifestError, match=r"got 1 photo outside of any. Try moving them into one folder a class"):
         Manifest.read(files / "folder" / "coat")
