@@ -266,7 +266,7 @@ def _fill(folder: Path, photos: _Photos, tagger: _Model, *, shard: str | None, a
     job = begin(stdin=photos.stdin)
     done = _round(job, predictor, share, fetch)
     tagged = done.photos - done.earlier
-    if job.resumed and share.all == 1:
+    if job.round.resumed and share.all == 1:
         done = _round(begin(stdin=photos.stdin), predictor, share, fetch)
         tagged += done.photos - done.earlier
     parts = f"{counted(done.photos, 'photo')} in {counted(done.parts, 'part')}"
@@ -288,7 +288,7 @@ def _round(
     from modiste.cli.progress import counting
     from modiste.cli.workflows import show_notes
 
-    show_notes(job.notes)
+    show_notes(job.round.notes)
     with counting("tagging") as bar:
         total = job.count() // share.all
         return job.run(predictor, share, fetch=fetch, progress=lambda now, earlier: bar(now, max(total - earlier, now)))
