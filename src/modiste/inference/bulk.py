@@ -5,6 +5,7 @@ found-0.jsonl, ...     files of folders and patterns, as they were found at the 
 plan.parquet           from the second round on: which photo stands in which part, and what has changed
 part-000000.parquet    a row a photo, as `modiste tag -o tags.parquet` has them
 changes.csv            what the last finished round changed
+products.parquet       where products were asked for, a row a product, as of the last finished round
 
 A job that is finished begins a new round when it is run again: what is new or has changed is tagged, and what has gone
 is dropped. Within a round nothing moves, however often the job is killed and by however many processes: shard 3 of 16
@@ -28,7 +29,8 @@ from filelock import FileLock
 
 from modiste.errors import UsageError
 from modiste.files import WRITING, only_process
-from modiste.inference.job_state import KnownJob
+from modiste.inference.job_products import PRODUCTS, write_job_products
+from modiste.inference.job_state import JobState, KnownJob
 from modiste.inference.parts import SEEN, Seen, look, part_path, part_round, read_part, settle, write_part
 from modiste.inference.predictor import BasePredictor
 from modiste.inference.rounds import PART, PLAN_FILE, JobPhotos, Round, open_round
@@ -79,6 +81,7 @@ class Done:
         earlier: photos that needed nothing now.
         errors: why the first of them could not be read; the parts have all.
         changes: rows of changes.csv; None while other shards are missing, or where there is no such table.
+        products: rows of products.parquet; likewise.
     """
 
     photos: int
@@ -87,6 +90,7 @@ class Done:
     earlier: int
     errors: tuple[str, ...]
     changes: int | None = None
+    products: int | None = None
 
 
 class _Work(NamedTuple):
@@ -120,6 +124,7 @@ class BulkJob:
         root: str | None = None,
         encoding: str | None = None,
         sheet: str | None = None,
+        product_column: str | None = None,
         size: int = PART,
         stdin: Sequence[InputPhoto] = (),
     ) -> BulkJob:
@@ -129,7 +134,7 @@ class BulkJob:
             folder: new, empty, or this very job's.
             arguments: what names the photos, as for `Inputs.of`.
             model: what tags them, as plain data that changes where predictions would.
-            image_column, root, encoding, sheet, stdin: as for `Inputs.of`.
+            image_column, root, encoding, sheet, product_column, stdin: as for `Inputs.of`.
             size: photos a part; of a job that is there, as it was started.
 
         Raises:
@@ -137,7 +142,7 @@ class BulkJob:
             UsageError, ManifestError: as `Inputs.of`.
             StorageError: the folder can't be written.
         """
-        tables = TableOptions(image_column, root and str(Path(root).absolute()), encoding, sheet)
+        tables = TableOptions(image_column, root and str(Path(root).absolute()), encoding, sheet, product_column)
         return cls(folder, open_round(folder, JobPhotos(named(arguments), tables, stdin), model, size))
 
     def run(
@@ -165,7 +170,7 @@ class BulkJob:
         with only_process(lock, f"shard {share} of {self.folder} to be tagged", "another --shard"):
             self._remove_stale()
             done = self._run(predictor, shard, fetch, progress)
-            return replace(done, changes=self._finish(share))
+            return self._finish(share, done, predictor)
 
     def count(self) -> int:
         """How many photos there are; of text tables, how many lines."""
@@ -260,25 +265,35 @@ class BulkJob:
             return path.is_file()
         return not work.rows["rewrite"][0] or part_round(path) == self.round.number
 
-    def _finish(self, share: str) -> int | None:
-        """Note that a shard is done; where it is the last one, write what changed -> how many photos did."""
+    def _finish(self, share: str, done: Done, predictor: BasePredictor) -> Done:
+        """Note that a shard is done; where it is the last one, write what changed, and products."""
         with FileLock(self.folder / "job.lock"):
             known = KnownJob.read(self.folder)
             if known is None or known.state.round != self.round.number or known.state.finished:
-                return None
+                return done
             state = replace(known.state, shards=tuple(sorted({*known.state.shards, share})))
-            path, changes = self.folder / CHANGES, None
             if state.covered():
-                if state.since == "nothing":
-                    changes = write_all_new(path, self.folder)
-                elif self.round.plan is not None:
-                    earlier = read_changes(path) if state.since == "both" and path.is_file() else None
-                    changes = write_changes(path, self.folder, self.round.plan, earlier)
+                done = replace(done, changes=self._write_changes(state), products=self._write_products(predictor))
                 state = replace(state, finished=True, unseen=self.round.resumed and share == "1/1")
             replace(known, state=state).write(self.folder)
             if state.finished:
                 (self.folder / PLAN_FILE).unlink(missing_ok=True)
-            return changes
+            return done
+
+    def _write_changes(self, state: JobState) -> int | None:
+        path = self.folder / CHANGES
+        if state.since == "nothing":
+            return write_all_new(path, self.folder)
+        if self.round.plan is None:
+            return None
+        earlier = read_changes(path) if state.since == "both" and path.is_file() else None
+        return write_changes(path, self.folder, self.round.plan, earlier)
+
+    def _write_products(self, predictor: BasePredictor) -> int | None:
+        if not self.round.by_product:
+            (self.folder / PRODUCTS).unlink(missing_ok=True)  # of a round that was asked for them
+            return None
+        return write_job_products(self.folder, self.round.stock, predictor)
 
     def _remove_stale(self) -> None:
         """What processes that were killed long ago were writing; another shard's is younger."""

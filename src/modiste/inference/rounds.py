@@ -16,7 +16,18 @@ from modiste.files import make_folder, replacing
 from modiste.inference.job_state import JobState, KnownJob, is_foreign, names_of
 from modiste.inference.parts import part_path, part_round, read_part
 from modiste.inference.update import AGAIN, make_plan
-from modiste.inputs.arguments import InputPhoto, Inputs, Kind, TableOptions, grouped, printable, write_found
+from modiste.inputs.arguments import (
+    InputPhoto,
+    Inputs,
+    Kind,
+    TableOptions,
+    grouped,
+    printable,
+    refuse_missing,
+    refuse_no_products,
+    sources,
+)
+from modiste.inputs.found import read_found, write_found
 
 PLAN_FILE = "plan.parquet"
 PART = 1000  # photos: minutes of work at most, in files that are read with ease
@@ -33,6 +44,7 @@ class Round:
         plan: what stands in which part; None in the first round, where photos stand as they come.
         resumed: whether it was begun earlier, so that photos that came since wait for the next one.
         notes: what was left out, a sentence each.
+        by_product: whether photos say which product they show, so that products are written too.
     """
 
     stock: Inputs
@@ -41,6 +53,7 @@ class Round:
     plan: pl.DataFrame | None = None
     resumed: bool = False
     notes: tuple[str, ...] = ()
+    by_product: bool = False
 
 
 class JobPhotos(NamedTuple):
@@ -54,6 +67,7 @@ class JobPhotos(NamedTuple):
         """What job.json keeps of it."""
         tables = self.tables
         given = {"photos": names_of(self.arguments), "image_column": tables.image_column, "root": tables.root}
+        given["product_column"] = tables.product_column
         later = {"encoding": tables.encoding, "sheet": tables.sheet}
         return given | {key: value for key, value in later.items() if value is not None}
 
@@ -66,6 +80,9 @@ def open_round(folder: Path, photos: JobPhotos, model: dict[str, Any], size: int
     """Begin a job, resume its round, or begin the next one; arguments and errors as of `BulkJob.open`."""
     given, groups = {**photos.given(), "model": model}, photos.groups()
     known = KnownJob.read(folder)
+    if known is None:
+        refuse_missing(photos.arguments)
+    refuse_no_products(photos.arguments, photos.tables.product_column)
     begins = known is None or known.state.finished  # else it knows its files, which may be gone
     stocks = [group.inputs() if begins or group.kind == "table" else None for group in groups]
     make_folder(folder)
@@ -78,7 +95,7 @@ def open_round(folder: Path, photos: JobPhotos, model: dict[str, Any], size: int
             known.refuse_other(folder, given)
         resumed = known is not None and not known.state.finished
         if known is None:
-            notes = [note for k, group in enumerate(groups) for note in group.write_found(folder, k)]
+            notes = [note for k, group in enumerate(groups) for note in group.write_found(folder, k, stocks[k])]
             known = KnownJob(given, size, JobState(since="nothing"))
         elif known.state.finished:
             stock = _joined([stock or group.inputs() for stock, group in zip(stocks, groups, strict=True)])
@@ -88,10 +105,11 @@ def open_round(folder: Path, photos: JobPhotos, model: dict[str, Any], size: int
             known.write(folder)
         plan = read_part(folder / PLAN_FILE) if known.state.round > 1 else None
     found = [
-        stock if stock is not None and group.kind == "table" else Inputs.found(folder / f"found-{k}.jsonl")
+        stock if stock is not None and group.kind == "table" else read_found(folder / f"found-{k}.jsonl")
         for k, (stock, group) in enumerate(zip(stocks, groups, strict=True))
     ]
-    return Round(_joined(found), known.size, known.state.round, plan, resumed, tuple(notes))
+    by_product = photos.tables.product_column is not None
+    return Round(_joined(found), known.size, known.state.round, plan, resumed, tuple(notes), by_product)
 
 
 class _Group(NamedTuple):
@@ -104,12 +122,12 @@ class _Group(NamedTuple):
 
     def inputs(self) -> Inputs:
         """Look at what they name."""
-        return Inputs.of(self.arguments, **self.tables._asdict(), stdin=self.stdin)
+        return Inputs(sources(self.kind, self.arguments, self.tables, self.stdin))
 
-    def write_found(self, folder: Path, k: int) -> list[str]:
-        """Write down what they name, but for tables -> what was left out."""
+    def write_found(self, folder: Path, k: int, stock: Inputs | None) -> list[str]:
+        """Write down what they name, but for tables, which are `stock` -> what was left out."""
         if self.kind == "table":
-            return []
+            return stock.notes() if stock is not None else []
         return write_found(folder / f"found-{k}.jsonl", self.arguments, self.stdin)
 
 
@@ -131,7 +149,7 @@ def _found_paths(folder: Path) -> dict[str, str]:
     first = part_path(folder, 0)
     if first.is_file() and part_round(first):
         return {}
-    lists = [Inputs.found(path) for path in sorted(folder.glob("found-*.jsonl"))]
+    lists = [read_found(path) for path in sorted(folder.glob("found-*.jsonl"))]
     return {photo.id: printable(str(photo.source)) for stock in lists for photo in stock.items()}
 
 
