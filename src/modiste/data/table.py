@@ -46,6 +46,7 @@ class Table:
         roles: roles of columns that the file's format settles, such as "url": "Image Src".
         notes: what was guessed, mended or left out, a sentence each.
         facts: columns that the file's format settles to be no labels.
+        added: columns that the file doesn't have.
     """
 
     frame: pl.DataFrame
@@ -55,6 +56,7 @@ class Table:
     roles: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     facts: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
 
     def row(self, k: int) -> str:
         """Where row `k` stands, as words: the line of a text file (its header is line 1), the row of another."""
