@@ -99,7 +99,7 @@ MANIFESTS = {
         ("1 training photo,", "--min-positives"),
     ),
     "nothing known": (lambda rows: rows.with_columns(pl.lit("").alias(f"l{k}") for k in range(1, 14)), 2, ()),
-    "no labels": (lambda rows: rows.select("image", "split"), 2, ("label columns", "--labels")),
+    "no labels": (lambda rows: rows.select("image", "split"), 2, ("label columns", "adding a column of labels")),
     "no rows": (lambda rows: rows[:0], 2, ("to list photos",)),
 }
 

@@ -124,3 +124,13 @@ def test_compare_without_a_recipe_takes_the_default(modiste, table, tmp_path):
     options = ("-o", tmp_path / "comparison", "--backbones", "no_such_backbone", "--min-positives", 1)
     code, _, err = modiste("compare", table, *options)
     assert code == 2 and "no_such_backbone" in err  # the labels were read
+
+
+def test_a_table_of_renames_that_is_missing_is_told_as_such(modiste, table, tmp_path):
+    code, out, err = modiste("check", table, "-o", tmp_path / "report", "--rename", tmp_path / "nosuch.csv")
+    assert (code, out) == (2, "") and "nosuch.csv to be a table, but got no such file" in err
+    (tmp_path / "nosuch.csv").write_text("old,new\nred,rouge\n")
+    code, _, err = modiste("check", table, "-o", tmp_path / "report", "--rename", tmp_path / "nosuch.csv")
+    assert "rouge" in err
+    code, _, err = modiste("check", table, "-o", tmp_path / "report", "--rename", "red=v. 2")
+    assert "v. 2" in err  # a dot makes no table of it

@@ -54,3 +54,14 @@ def test_a_huge_document_is_refused(tmp_path):
         sparse.truncate((1 << 30) + 1)
     with pytest.raises(ManifestError, match=r"1 GiB at most, but got 1\.1 GB.*\.jsonl"):
         read_table(path)
+
+
+def test_columns_of_objects_are_left_out_by_name(tmp_path):
+    rows = [
+        {"image": f"{k}.jpg", "labels": ["red"], "meta": {"a": 1, "b": 2}, "boxes": [{"x": 1}], "size": [1, 2]}
+        for k in range(3)
+    ]
+    table = read_table(write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows))))
+    assert table.frame.columns == ["image", "labels", "size"]
+    assert table.notes == ("'meta', 'boxes': left out, as the cells hold objects or bytes, not words.",)
+    assert table.notes[0] in Manifest.read(table.path).notes

@@ -112,7 +112,7 @@ def test_one_list_column_speaks_for_every_group_it_names(tmp_path):
 
 def test_a_manifest_without_labels_is_unknown_in_a_given_set(tmp_path):
     assert (read(tmp_path, "image\na\nb\n", labels=STYLES).targets == UNKNOWN).all()
-    with pytest.raises(ManifestError, match=r"label columns in .*a.csv, but got only 'image'. Try --labels"):
+    with pytest.raises(ManifestError, match=r"label columns in .*a.csv, but got only 'image'. Try adding a column"):
         read(tmp_path, "image\na\nb\n")
 
 
@@ -126,12 +126,18 @@ def test_label_set_of_the_options(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("image,purple\na,1\nb,0\n", "a column of .*a.csv to be a label of 'styles', but got 'purple'"),
+        (
+            "image,purple\na,1\nb,0\n",
+            "each label column of .*a.csv to be one of 'coat', .*, but got 'purple'",
+        ),
         (
             "image,class\na,coat\nb,caot\n",
-            "'class' in row 3 of .* label of 'styles', but got 'caot'. Try one of 'coat'",
+            "'class' in row 3 of .* to be one of 'coat', 'dress'.*, but got 'caot'. Try --rename caot=coat, or",
         ),
-        ("image,tags\na,street|sport\n", "'tags' in row 2 of .* but got 'sport'. Try one of 'sports'"),
+        (
+            "image,tags\na,street|sport\n",
+            "'tags' in row 2 of .* but got 'sport'. Try --rename sport=sports, or",
+        ),
     ],
 )
 def test_labels_outside_a_given_set_are_refused(tmp_path, text, words):

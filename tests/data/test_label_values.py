@@ -2,6 +2,7 @@
 
 import difflib
 import itertools
+import shlex
 
 import numpy as np
 import polars as pl
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from modiste.config import DataConfig
 from modiste.data.label_values import read_renames, resolve_renames, similar_names
 from modiste.data.manifest import Manifest
-from modiste.errors import ManifestError, UsageError
+from modiste.errors import LabelError, ManifestError, UsageError
 
 
 def read(tmp_path, cells, column="kind", **config):
@@ -100,6 +101,58 @@ def test_renames_follow_each_other():
 def test_a_rename_of_nothing_is_refused_with_what_is_there(tmp_path):
     with pytest.raises(UsageError, match=r"label 'tshrt' .*one such as 'tshirt'"):
         read(tmp_path, ["tshirt", "coat"], rename=(("tshrt", "tee"),))
+
+
+def test_a_rename_of_nothing_is_refused_in_a_given_set_too(tmp_path):
+    trained = read(tmp_path, ["tshirt", "coat"])
+    path = tmp_path / "b.csv"
+    path.write_text("image,kind\na.jpg,tee\n")
+
+    def again(asked, **config):
+        config = DataConfig(label_columns=("kind",), **config)
+        return Manifest.read(path, config, trained.label_set, asked=asked)
+
+    own, other = (("tee", "tshirt"),), (("jacket", "coat"),)
+    assert labels(again(DataConfig(rename=own), rename=own + other)) == [["tshirt"]]  # the other one is a run's
+    with pytest.raises(UsageError, match=r"label 'jacket' in .*, to rename it, but got none. Try one such as 'tee'"):
+        again(None, rename=own + other)
+
+
+def test_a_rename_of_what_another_one_gives_is_no_rename_of_nothing(tmp_path):
+    manifest = read(tmp_path, ["tee", "coat"], rename=(("tee", "tshirt"), ("tshirt", "T-shirt")))
+    assert labels(manifest) == [["T-shirt"], ["coat"]]
+
+
+def test_words_that_are_kept_to_no_effect_are_told(tmp_path):
+    kept = read(tmp_path, ["NA", "none", "coat"], keep_as_label=("na", "coat", "null"))
+    assert labels(kept) == [["NA"], None, ["coat"]]
+    told = [note for note in kept.notes if "--keep-as-label" in note and "changes nothing" in note]
+    assert told == [
+        "--keep-as-label coat changes nothing: it is a label anyway.",
+        "--keep-as-label null changes nothing: no cell of a label column holds it.",
+    ]
+    kept.write(tmp_path / "clean.csv")
+    again = Manifest.read(tmp_path / "clean.csv", DataConfig(keep_as_label=("na",)))
+    assert not any("changes nothing" in note for note in again.notes)
+
+
+def test_several_words_outside_a_given_set_are_named_at_once_with_renames_that_work(tmp_path):
+    trained = read(tmp_path, ["T-Shirt", "Long Dress", "Coat"])
+    path = tmp_path / "b.csv"
+    path.write_text("image,kind\na.jpg,Tshirt\nb.jpg,LongDres\nc.jpg,Coat\nd.jpg,Lamp\n")
+
+    def again(**config):
+        return Manifest.read(path, DataConfig(label_columns=("kind",), **config), trained.label_set)
+
+    with pytest.raises(LabelError) as refused:
+        again()
+    assert "'kind' in row 2 of" in str(refused.value)
+    assert "one of 'Coat', 'Long Dress', 'T-Shirt', but got 'Tshirt', 'LongDres', 'Lamp'." in str(refused.value)
+    assert "Try --rename Tshirt=T-Shirt --rename 'LongDres=Long Dress', or blanking" in str(refused.value)
+    words = shlex.split(str(refused.value).partition("Try ")[2].partition(", or")[0])
+    renames = tuple(tuple(word.split("=")) for word in words if "=" in word)
+    path.write_text(path.read_text().replace("Lamp", ""))  # as it says
+    assert labels(again(rename=renames)) == [["T-Shirt"], ["Long Dress"], ["Coat"], None]
 
 
 def test_renames_from_a_table():

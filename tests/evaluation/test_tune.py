@@ -268,6 +268,16 @@ def test_runs_that_do_not_belong_together(trained, run, tmp_path):
     assert not (tmp_path / "blend").exists()
 
 
+def test_too_few_photos_to_blend_on_are_refused_with_what_needs_none(trained, tmp_path, modiste, photos):
+    other = shaken(trained, tmp_path / "other", 5)
+    with pytest.raises(
+        UsageError, match=r"at least 50 val photos to choose a blend on, but got 24. Try modiste tag -m"
+    ):
+        blend([trained, other], tmp_path / "both", policy="fixed:0.5", calibration="none")
+    assert not (tmp_path / "both").exists()
+    assert modiste("tag", photos[0], "-m", trained, "-m", other, "--thresholds", "fixed:0.5")[0] == 0
+
+
 def test_a_blend_that_fails_on_the_way_leaves_nothing(trained, tmp_path, monkeypatch):
     other = shaken(trained, tmp_path / "other", 5)
 
@@ -354,5 +364,7 @@ def test_training_tunes_as_its_recipe_says(modiste, drawn, tiny, tmp_path):
     assert Run.read(tmp_path / "run").decision.provenance["split"] == "val"
     code, out, err = modiste("train", table, "-o", tmp_path / "few", *setting)
     assert code == 0, err
-    assert "not tuned" in err and "at least 50 photos" in err
+    told = "not tuned, so labels are chosen above 0.5: tuning takes at least 50 validation photos, and there are 24."
+    assert told in err and "--policy" not in err  # which train has not
+    assert "Try --set data.val_fraction=0.25 where" in err  # 0.25 of 240 photos
     assert Run.read(tmp_path / "few").decision.policy == Decision.untuned("fixed:0.5", JD).policy

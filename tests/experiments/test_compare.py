@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,10 @@ import modiste as public
 from modiste.cli import app
 from modiste.config import Recipe
 from modiste.data.manifest import Manifest
-from modiste.errors import RecipeError, RunError, UsageError
+from modiste.errors import ManifestError, RecipeError, RunError, UsageError
 from modiste.experiments import compare
 from modiste.experiments.grid import Candidate, Grid, slug
+from modiste.labels import UNKNOWN
 from modiste.metrics.scores import mean_average_precision
 from modiste.runs.load import predictor
 from modiste.runs.run import Run
@@ -306,13 +308,41 @@ def test_what_can_not_be_trained_is_refused_before_anything_is_made(options, ref
 def test_the_advice_on_too_few_photos_to_tune_on_works(refused, drawn, one_epoch, tmp_path):
     made = ("compare", drawn, "-o", tmp_path / "new", "--recipe", one_epoch, "--seeds", 1)
     words = refused(*made, "--set", "decide.calibration=temperature")
-    assert "tune on, but got 2" in words and "decide.calibration=none" in words
+    assert "at least 50 validation photos to tune on, but got 24. Try more validation photos" in words
+    assert "decide.calibration=none" in words and "--policy" not in words and "val_fraction" not in words
     compare.create_comparison(
         tmp_path / "new",
         Grid.product(str(one_epoch), [], [], changes=["decide.policy=fixed:0.5", "decide.calibration=none"]),
         Manifest.read(drawn),
     )
     assert json.loads((tmp_path / "new/format.json").read_text())["format"] == 1
+
+
+def test_photos_that_modiste_splits_are_advised_a_share_that_is_enough(refused, drawn, one_epoch, tmp_path):
+    rows = pl.read_csv(drawn).with_columns(pl.format(f"{drawn.parent}/{{}}", "image").alias("image")).drop("split")
+    rows.write_csv(tmp_path / "photos.csv")
+    made = ("compare", tmp_path / "photos.csv", "-o", tmp_path / "new", "--recipe", one_epoch, "--seeds", 1)
+    words = refused(*made, "--set", "decide.policy=fbeta:2")
+    assert "at least 50 validation photos to tune on, but got 24. Try --set data.val_fraction=0.25, or" in words
+    changes = ["decide.policy=fbeta:2", "data.val_fraction=0.25"]
+    compare.create_comparison(
+        tmp_path / "new",
+        Grid.product(str(one_epoch), [], [], changes=changes),
+        Manifest.read(tmp_path / "photos.csv"),
+    )
+    few = ("compare", tmp_path / "few.csv", *made[2:4], *made[4:])
+    rows.head(60).write_csv(tmp_path / "few.csv")
+    assert "Try more validation photos" in refused(*few, "--set", "decide.policy=fbeta:2")
+
+
+def test_test_photos_without_labels_are_refused_before_anything_is_trained(drawn, one_epoch, tmp_path):
+    manifest = Manifest.read(drawn)
+    targets = manifest.targets.copy()
+    targets[manifest.parts == "test"] = UNKNOWN
+    grid = Grid.product(str(one_epoch), [], [])
+    with pytest.raises(ManifestError, match=r"known labels of the test photos .* Try modiste split"):
+        compare.create_comparison(tmp_path / "new", grid, replace(manifest, targets=targets))
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_comparison_goes_on_without_the_recipe_it_began_with(drawn, one_epoch, tmp_path):

@@ -68,6 +68,8 @@ def test_the_challenges_real_test_list(shared):
     [
         ("a.csv", "colour\nred\n", "a column of urls"),
         ("a.csv", "", "to list photos"),
+        ("a.csv", "id,url\n", "to list photos, but got no rows"),
+        ("a.jsonl", "\n", "to list photos, but got no rows"),
         ("a.jsonl", json.dumps([1]) + "\n", "row 1 of .* to be a JSON object"),
         ("a.parquet", "no parquet", "to be a Parquet file"),
         ("1-fold.txt", "1,59cda91dN_" + "_".join("0" * 13) + ".jpg\n", "a column of urls"),
@@ -97,3 +99,14 @@ def test_names_are_safe_and_differ(ids):
         assert name
         assert not {"/", "\\", "\0", "."} & {*name}
         assert len(name.encode(errors="surrogatepass")) <= 140
+
+
+def test_a_table_is_told_by_the_columns_that_it_has(tmp_path):
+    path = tmp_path / "shop.csv"
+    path.write_text("id,image_url\nA,http://x.example/1.jpg|http://x.example/2.jpg\n")
+    for option in ("url_column", "id_column"):
+        with pytest.raises(ManifestError, match=r"column 'product' in .*, but got only 'id', 'image_url'\."):
+            Listing.open(path, **{option: "product"})
+    listing = Listing.open(path)
+    assert [row.name for row in listing.rows()] == ["A", "A-2"]
+    assert "The photos of a row are one product, grouped as 'product': they stay in one split." in listing.notes

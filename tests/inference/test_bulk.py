@@ -19,6 +19,7 @@ import pytest
 import modiste as package
 from modiste.errors import ModisteError
 from modiste.inference.bulk import BulkJob, Shard
+from modiste.inference.parts import read_seen, write_part
 from modiste.inference.writers import Tagged, as_frame
 from modiste.labels import LabelSet
 from modiste.prediction import Prediction
@@ -512,7 +513,8 @@ def test_a_night_on_which_all_photos_are_away_is_refused_and_their_tags_stay(how
     else:
         (tmp_path / "disk").rename(tmp_path / "away")
     code, _, err = modiste("tag", asked, "-m", exported, "-o", out)
-    assert code == 2 and "where they were last time, but got none of 3" in err
+    told = "t.csv to list photos, but got no rows" if how == "empty table" else "last time, but got none of 3"
+    assert code == 2 and told in err
     assert pl.read_parquet(next(out.glob("part-*.parquet")), glob=False).equals(before)
     if how == "empty table":
         table.write_text("image\n" + "".join(f"disk/shop/{name}\n" for name in names))
@@ -520,3 +522,19 @@ def test_a_night_on_which_all_photos_are_away_is_refused_and_their_tags_stay(how
         (tmp_path / "away").rename(tmp_path / "disk")
     assert modiste("tag", asked, "-m", exported, "-o", out)[0] == 0
     assert pl.read_parquet(next(out.glob("part-*.parquet")), glob=False).equals(before)
+
+
+def test_rows_that_an_earlier_version_tagged_once_a_row_become_one_and_nothing_is_gone(exported, shop, tmp_path):
+    predictor, out, table = load(exported), tmp_path / "tags", tmp_path / "long.csv"
+    rows = [("00", "x"), ("01", "x"), ("00", "y"), ("02", "x"), ("01", "y")]
+    table.write_text("image,label\n" + "".join(f"shop/{name}.jpg,{label}\n" for name, label in rows))
+    run(out, predictor, table)
+    part = out / "part-000000.parquet"
+    again = [0, 1, 0, 2, 1]  # as that version wrote it: a row a row of the table
+    write_part(part, pl.read_parquet(part)[again], read_seen(part)[again], 1)
+    done = run(out, predictor, table)
+    assert (done.photos, done.earlier, done.changes) == (3, 3, 0)
+    assert said(out) == {path: labels for path, labels in expected(predictor, shop).items() if path < "03.jpg"}
+    table.write_text("image,label\nshop/00.jpg,x\nshop/00.jpg,y\nshop/02.jpg,x\n")
+    run(out, predictor, table)
+    assert {name: row["change"] for name, row in changes(out).items()} == {"01.jpg": "gone"}

@@ -176,8 +176,8 @@ def test_products_on_stdout(trained, table, modiste):
     ("options", "words"),
     [
         (["sku"], "column 'sku' in TABLE, but got only 'image', 'product_id'"),
-        (["product_id", "-o", "tags"], "--by without a folder as -o, but got both"),
-        (["product_id", "-o", "tags", "--shard", "1/2"], "--by without --shard, but got both"),
+        (["product_id", "--shard", "1/2", "-o", "x.csv"], "a folder as -o for --shard, but got x.csv"),
+        (["product_id", "--explain", "why", "-o", "tags"], "--by without --explain, but got both"),
         (["product_id", "--explain", "why"], "--by without --explain, but got both"),
         (["product_id", "--format", "jd", "-o", "x.txt"], "--by without --format jd, but got both"),
         (["product_id", "FOLDER"], "tables with a column 'product_id' for --by, but got 'FOLDER'"),

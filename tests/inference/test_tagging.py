@@ -215,3 +215,68 @@ def test_heatmaps_never_go_among_photos(trained, photos, tmp_path, modiste):
     assert (code, out) == (2, "")
     assert f"--explain {tmp_path / 'a'} to be a new folder, or one that --explain made" in err
     assert {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()} == before
+
+
+@pytest.fixture
+def here(photos, tmp_path, monkeypatch):
+    """The current folder: a photo, a broken one, a table of one, and what holds none."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(photos[0], "a.jpg")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken.jpg").write_bytes(b"GIF")
+    (tmp_path / "list.csv").write_text("id,image\n1,a.jpg\n")
+    (tmp_path / "header.csv").write_text("id,image\n")
+    pl.DataFrame(schema={"id": pl.String, "image": pl.String}).write_parquet("header.parquet")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["gone.jpg"], 2),
+        (["gone/*.jpg"], 2),
+        (["gone.jpg", "gone-too.jpg"], 2),
+        (["empty"], 2),
+        (["header.csv"], 2),
+        (["header.parquet"], 2),
+        (["gone.jpg", "a.jpg"], 1),
+        (["list.csv", "gone.jpg"], 1),
+        (["broken.jpg"], 1),
+        (["a.jpg"], 0),
+    ],
+)
+def test_nothing_to_tag_is_bad_usage_and_a_photo_that_fails_is_not(arguments, code, trained, here, modiste):
+    for into in ([], ["-o", "tags"]):
+        said, _, err = modiste("tag", *arguments, "-m", trained, *into)
+        assert said == code, err
+        assert (here / "tags").exists() == (code != 2 and bool(into))
+        if code == 2:
+            assert err.count("Expected ") == 1 and len(err.strip().splitlines()) == 1
+
+
+def test_a_table_on_standard_input_is_tagged_as_a_file_is(trained, photos, tmp_path, modiste, monkeypatch):
+    content = "id,image,sku\n" + "".join(f"p{k},{path},{k // 2}\n" for k, path in enumerate(photos[:3])) + "x,,9\n"
+    (tmp_path / "shop.csv").write_text(content)
+    for options in ([], ["--by", "sku"], ["--image-column", "image", "--format", "csv"]):
+        by_file = modiste("tag", tmp_path / "shop.csv", "-m", trained, *options)
+        piped(monkeypatch, content.encode())
+        code, out, err = modiste("tag", "-", "-m", trained, *options)
+        assert (code, out) == (1, by_file[1].replace(str(tmp_path / "shop.csv"), "standard input"))
+        assert "row 5 of standard input to name a photo, but got a blank" in err
+    piped(monkeypatch, content.encode())
+    code, _, err = modiste("tag", "-", "-m", trained, "-o", tmp_path / "tags")
+    assert code == 1 and "row 5 of standard input" in err
+    piped(monkeypatch, str(photos[0]).encode())
+    code, out, err = modiste("tag", "-", "-m", trained, "--root", "elsewhere")
+    assert (code, out) == (2, "") and "a table of photos that 'elsewhere' is about, but got none" in err
+
+
+@pytest.mark.parametrize("into", ["tags.csv", "tags"])
+def test_a_row_a_label_is_tagged_once_and_told_once(trained, photos, tmp_path, modiste, into):
+    table = tmp_path / "long.csv"
+    table.write_text("image,label\n" + "".join(f"{path},{label}\n" for label in "xyz" for path in photos[:2]))
+    code, _, err = modiste("tag", table, "-m", trained, "-o", tmp_path / into)
+    assert code == 0
+    assert err.count(f"4 rows of {table} name photos that earlier rows name: each photo is tagged once.") == 1
+    tagged = pl.read_csv(tmp_path / into) if into == "tags.csv" else pl.read_parquet(tmp_path / "tags/part-*.parquet")
+    assert tagged["photo"].to_list() == [str(path) for path in photos[:2]]

@@ -10,7 +10,7 @@ from web import Web, answer
 
 from modiste.errors import ModisteError, PhotoError, UsageError
 from modiste.fetching.config import FetchConfig
-from modiste.inputs.arguments import InputPhoto, Inputs, Url, write_found
+from modiste.inputs.arguments import InputPhoto, Inputs, Url
 from modiste.inputs.urls import fetched
 
 
@@ -43,7 +43,7 @@ def test_parts_are_the_whole_and_the_same_each_time(folder, tmp_path, size):
     assert [item for part in parts for item in part] == list(stock.items())
     assert [list(load()) for load in stock.parts(size)] == parts
     assert all(len(part) <= size for part in parts)
-    assert stock.count() == 14  # the header counts as a line
+    assert stock.count() == 13
 
 
 def write(path, rows):
@@ -86,7 +86,7 @@ def test_a_table_says_which_product_a_photo_shows(folder, kind):
         {"sku": "7", "image": "", "url": ""},
     ]
     table = write(folder / f"list.{kind}", rows)
-    said = list(Inputs.of_products([str(table)], "sku").items())
+    said = found(table, product_column="sku")
     assert [(item.id, item.product) for item in said] == [
         ("b.jpg", "7"),
         ("http://x.org/2.jpg", "8"),
@@ -101,18 +101,18 @@ def test_a_table_says_which_product_a_photo_shows(folder, kind):
 
 def test_a_parquet_file_of_photos_says_which_product_each_shows(tmp_path):
     pl.DataFrame({"id": ["a", "b"], "bytes": [b"a", b"b"], "sku": [5, None]}).write_parquet(tmp_path / "x.parquet")
-    said = list(Inputs.of_products([str(tmp_path / "*.parquet")], "sku").items())
+    said = found(tmp_path / "*.parquet", product_column="sku")
     assert said == [InputPhoto("a", b"a", "5"), InputPhoto("b", b"b", "")]
     with pytest.raises(ModisteError, match=r"column 'handle' in .*x\.parquet, but got only 'id', 'sku'"):
-        Inputs.of_products([str(tmp_path / "x.parquet")], "handle")
+        found(tmp_path / "x.parquet", product_column="handle")
 
 
 def test_products_come_from_tables_that_name_them(folder):
     table = write(folder / "list.csv", [{"image": "b.jpg", "colour": "red"}])
     with pytest.raises(ModisteError, match=r"column 'sku' in .*list\.csv, but got only 'image', 'colour'"):
-        Inputs.of_products([str(table)], "sku")
+        found(table, product_column="sku")
     with pytest.raises(UsageError, match=r"tables with a column 'sku' for --by, but got '.*in', which is none"):
-        Inputs.of_products([str(table), str(folder)], "sku")
+        found(table, folder, product_column="sku")
 
 
 def test_a_blank_row_is_an_error_of_its_own(folder):
@@ -205,7 +205,7 @@ def test_photos_of_one_product_keep_names_of_their_own(tmp_path):
 def test_a_name_that_is_too_long_is_not_there(tmp_path):
     table = write(tmp_path / "list.csv", [{"id": "x" * 300, "url": "http://x.org/1.jpg"}])
     assert found(table)[0].source == Url("http://x.org/1.jpg")
-    assert found("y" * 5000)[0].id == "y" * 5000
+    assert found("y" * 5000, table)[0].id == "y" * 5000
 
 
 @pytest.mark.parametrize(
@@ -299,10 +299,14 @@ def test_a_url_of_a_table_is_refused(url):
         found(url)
 
 
-def test_what_was_found_is_written_down_with_urls(folder, tmp_path):
-    arguments = [str(folder), "https://x.org/a.jpg"]
-    write_found(tmp_path / "found.jsonl", arguments)
-    assert list(Inputs.found(tmp_path / "found.jsonl").items()) == list(Inputs.of(arguments).items())
+def test_paths_of_which_none_is_there_are_refused_and_one_among_others_is_an_error_of_its_own(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    with pytest.raises(UsageError, match=r"a photo, a folder or a table at 'gone\.jpg', but got no such file\."):
+        found("gone.jpg")
+    with pytest.raises(UsageError, match=r"at 'gone\.jpg' and 1 other path, but got no such files\."):
+        found("gone.jpg", "too")
+    assert [item.id for item in found("gone.jpg", "b.jpg")] == ["gone.jpg", "b.jpg"]
+    assert [item.id for item in found("gone.jpg", "https://x.org/a.jpg")] == ["gone.jpg", "https://x.org/a.jpg"]
 
 
 def test_standard_input_stands_where_it_is_named(folder):

@@ -9,7 +9,7 @@ import pytest
 
 from modiste.decisions.decision import Decision
 from modiste.errors import RunError
-from modiste.runs.evaluations import Origin, add_evaluation, model_scores, read_evaluations
+from modiste.runs.evaluations import Origin, add_evaluation, evaluation_file_name, model_scores, read_evaluations
 from modiste.runs.run import Run
 
 OLD = {
@@ -82,3 +82,15 @@ def test_what_holds_no_evaluations_is_named_and_kept(run, content):
     with pytest.raises(RunError, match=r"metrics\.json"):
         add_evaluation(run.folder, document(run))
     assert path.read_text() == content
+
+
+def test_files_of_an_evaluation_are_called_by_what_was_scored(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert evaluation_file_name("test") == "test"
+    assert evaluation_file_name("test", "shop/other.csv", "fixed:0.9") == "test-of-shop-other.csv-fixed-0.9"
+    assert evaluation_file_name("test", str(tmp_path / "shop/other.csv")) == "test-of-shop-other.csv"
+    names = {evaluation_file_name("all", f"{shop}/l.csv", how) for shop in "ab" for how in (None, "top:3")}
+    assert len(names) == 4
+    assert evaluation_file_name("val", views="flip+translate") == "val-flip-translate"
+    long = evaluation_file_name("test", "\N{CJK UNIFIED IDEOGRAPH-8863}" * 80 + ".csv", "fixed:0.9")
+    (tmp_path / f"predictions-{long}.parquet").touch()

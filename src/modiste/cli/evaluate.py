@@ -82,6 +82,9 @@ def evaluate(
     words = {"delimiter": delimiter, "rename": rename, "keep_as_label": keep_as_label}
     given = data_config(labels, **words, image_column=image_column, split_column=split_column)
     own = {"group_column": group_column, "encoding": encoding, "sheet": sheet, "root": root}
+    if manifest is None and (given != type(given)() or any(own.values())):
+        got = "none, and options that say how to read one"
+        raise UsageError.expected("MANIFEST, a table of other photos", got, "modiste evaluate RUN photos.csv with them")
     photos = None if manifest is None else _read(manifest, opened, given, own)
 
     def judged(folder: Path) -> Evaluation:
@@ -100,8 +103,12 @@ def _read(manifest: Path, opened: Run | BlendRun, given: DataConfig, own: dict[s
     from modiste.data.rare_labels import left_out
 
     changes = given.model_dump(exclude_none=True, exclude_defaults=True)
-    training_only = {"fold_column": None, "stratify_columns": (), **own}
-    settings = opened.data.model_copy(update={**changes, **training_only})
-    photos = Manifest.read(manifest, settings, opened.label_set, left_out=left_out(opened.manifest()))
+    changes["rename"] = tuple((dict(opened.data.rename) | dict(given.rename)).items())  # the run's hold as well
+    changes["keep_as_label"] = (*opened.data.keep_as_label, *given.keep_as_label)
+    inherited = opened.data.model_copy(update={"fold_column": None, "stratify_columns": ()})
+    if manifest.is_dir():  # it has no columns of anyone's naming
+        inherited = inherited.model_copy(update=dict.fromkeys(("label_columns", "image_column", "split_column")))
+    settings = inherited.model_copy(update={**changes, **own})
+    photos = Manifest.read(manifest, settings, opened.label_set, left_out=left_out(opened.manifest()), asked=given)
     show_notes(photos.notes)
     return photos

@@ -193,6 +193,8 @@ def renames(values: Iterable[str] | None) -> list[tuple[str, str]]:
             pairs += read_renames(Path(value), read_table(Path(value)).frame)
             continue
         old, equals, new = value.partition("=")
+        if not equals and Path(value).suffix:
+            raise UsageError.expected(f"--rename {value} to be a table", "no such file", "another path, or OLD=NEW")
         if not (old.strip() and equals and new.strip()):
             raise UsageError.expected("--rename to be OLD=NEW or a table", f"'{value}'", "--rename Tshirts=T-shirt")
         pairs.append((old.strip(), new.strip()))

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from modiste.inference.predictor import BasePredictor
     from modiste.inference.predictor import Views as ViewsName
     from modiste.inference.writers import Format
-    from modiste.inputs.arguments import InputPhoto, TableOptions
+    from modiste.inputs.arguments import InputPhoto, Inputs, TableOptions
 
 
 PhotoArguments = Annotated[
@@ -101,12 +101,13 @@ def tag(
 
     if as_json and (kind or output):
         raise UsageError.expected("--json alone", "-o or --format beside it", "-o tags.jsonl without --json")
-    tables = TableOptions(image_column, root, encoding, sheet)
+    tables = TableOptions(image_column, root, encoding, sheet, by)
     _check_options(photos, explain, tables)
     tagger = _Model(model, views, thresholds)
+    in_folder = output is not None and not output.suffix and kind is None
     if by is not None:
-        check_product_options(output, kind, explain=explain, shard=shard)
-    if output is not None and not output.suffix and kind is None:
+        check_product_options(photos, kind, explain=explain, in_folder=in_folder)
+    if output is not None and in_folder:
         if explain is not None or overwrite:
             option = "--explain" if explain is not None else "--overwrite"
             raise UsageError.expected(f"{option} with a file as -o", f"the folder {output}", "-o tags.csv")
@@ -116,7 +117,7 @@ def tag(
         raise UsageError.expected("a folder as -o for --shard", output or "none", "-o tags, without --format")
     answer = _Answer.of(output, kind, explain, [*photos, *map(str, model or ())], overwrite=overwrite, as_json=as_json)
     if by is not None:
-        _write_products(photos, by, tables, tagger, answer, allow_private=allow_private)
+        _write_products(_Photos.of(photos, tables), tagger, answer, allow_private=allow_private)
     else:
         _write(_Photos.of(photos, tables), tagger, answer, allow_private=allow_private)
 
@@ -131,11 +132,22 @@ class _Photos(NamedTuple):
     @classmethod
     def of(cls, arguments: list[str], tables: TableOptions) -> _Photos:
         """With what came on standard input, where it is asked for."""
+        from modiste.cli.workflows import show_notes
         from modiste.inputs.arguments import STDIN, named
         from modiste.inputs.standard_input import read_stdin
 
-        asked = STDIN in named(arguments)
-        return cls(arguments, tables, read_stdin(sys.stdin.buffer) if asked else [])
+        if STDIN not in named(arguments):
+            return cls(arguments, tables, [])
+        found = read_stdin(sys.stdin.buffer, tables)
+        _refuse_unused(arguments, tables, stdin_is_table=found.is_table)
+        show_notes(found.notes)
+        return cls(arguments, tables, found.photos)
+
+    def inputs(self) -> Inputs:
+        """Look at them."""
+        from modiste.inputs.arguments import Inputs
+
+        return Inputs.of(self.arguments, **self.tables._asdict(), stdin=self.stdin)
 
 
 class _Model(NamedTuple):
@@ -196,12 +208,7 @@ class _Answer(NamedTuple):
 
 def _check_options(photos: list[str], explain: Path | None, tables: TableOptions) -> None:
     """Refuse what would be of no effect, or would tag its own heatmaps."""
-    from modiste.inputs.arguments import is_table, named
-
-    given = next(filter(None, tables), None)
-    if given is not None and not any(is_table(Path(argument)) for argument in named(photos)):
-        fix = "leaving out --image-column, --root, --encoding and --sheet"
-        raise UsageError.expected(f"a table of photos that '{given}' is about", "none", fix)
+    _refuse_unused(photos, tables, stdin_is_table=True)  # it may be one
     if explain is not None:
         from modiste.inference.heatmaps import read_heatmaps
 
@@ -212,15 +219,25 @@ def _check_options(photos: list[str], explain: Path | None, tables: TableOptions
                 raise UsageError.expected(want, explain, "another folder")
 
 
+def _refuse_unused(photos: list[str], tables: TableOptions, *, stdin_is_table: bool) -> None:
+    """Refuse options of tables where there is none."""
+    from modiste.inputs.arguments import STDIN, is_table, named
+
+    given = next(filter(None, tables._replace(product_column=None)), None)
+    every = [] if given is None else named(photos)
+    if given is not None and not any(stdin_is_table if one == STDIN else is_table(Path(one)) for one in every):
+        fix = "leaving out --image-column, --root, --encoding and --sheet"
+        raise UsageError.expected(f"a table of photos that '{given}' is about", "none", fix)
+
+
 def _write(photos: _Photos, tagger: _Model, answer: _Answer, *, allow_private: bool) -> None:
     """Tag into one file, or on stdout."""
     from modiste.cli.progress import counting
     from modiste.cli.workflows import show_notes
     from modiste.inference.tagging import passing, tagged
     from modiste.inference.writers import as_record, write_tags
-    from modiste.inputs.arguments import Inputs
 
-    inputs = Inputs.of(photos.arguments, **photos.tables._asdict(), stdin=photos.stdin)
+    inputs = photos.inputs()
     predictor = tagger.open()
     fetch = _fetching(allow_private=allow_private)
     with counting("tagging") as progress:
@@ -242,15 +259,10 @@ def _write(photos: _Photos, tagger: _Model, answer: _Answer, *, allow_private: b
     name_failures(errors, count)
 
 
-def _write_products(
-    photos: list[str], by: str, tables: TableOptions, tagger: _Model, answer: _Answer, *, allow_private: bool
-) -> None:
+def _write_products(photos: _Photos, tagger: _Model, answer: _Answer, *, allow_private: bool) -> None:
     """Tag into a row a product."""
-    from modiste.inputs.arguments import Inputs
-
-    inputs = Inputs.of_products(photos, by, **tables._asdict())
     answered = ProductAnswer(answer.output, answer.kind, tagger.name if answer.as_json else None)
-    write_by_product(inputs, tagger.open(), answered, _fetching(allow_private=allow_private))
+    write_by_product(photos.inputs(), tagger.open(), answered, _fetching(allow_private=allow_private))
 
 
 def _fill(folder: Path, photos: _Photos, tagger: _Model, *, shard: str | None, allow_private: bool) -> None:
@@ -266,14 +278,16 @@ def _fill(folder: Path, photos: _Photos, tagger: _Model, *, shard: str | None, a
     job = begin(stdin=photos.stdin)
     done = _round(job, predictor, share, fetch)
     tagged = done.photos - done.earlier
-    if job.resumed and share.all == 1:
+    if job.round.resumed and share.all == 1:
         done = _round(begin(stdin=photos.stdin), predictor, share, fetch)
         tagged += done.photos - done.earlier
     parts = f"{counted(done.photos, 'photo')} in {counted(done.parts, 'part')}"
     print_words(f"{folder}: {parts}, {max(0, done.photos - tagged):,} of them earlier")
     if done.changes is not None:
         print_words(f"{folder}/changes.csv: {counted(done.changes, 'change')} since the last time")
-    elif share.all > 1:
+    if done.products is not None:
+        print_words(f"{folder}/products.parquet: {counted(done.products, 'product')}")
+    if done.changes is None and share.all > 1:
         print_words(f"{folder}: other shards are missing; photos that come meanwhile are tagged in the next round")
     name_failures(done.errors, done.photos, failed=done.failed)
 
@@ -288,7 +302,7 @@ def _round(
     from modiste.cli.progress import counting
     from modiste.cli.workflows import show_notes
 
-    show_notes(job.notes)
+    show_notes(job.round.notes)
     with counting("tagging") as bar:
         total = job.count() // share.all
         return job.run(predictor, share, fetch=fetch, progress=lambda now, earlier: bar(now, max(total - earlier, now)))

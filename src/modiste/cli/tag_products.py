@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,17 +23,15 @@ class ProductAnswer(NamedTuple):
     json_model: str | None
 
 
-def check_product_options(output: Path | None, kind: str | None, *, explain: Path | None, shard: str | None) -> None:
-    """Refuse what there is of photos, but not of products."""
-    refused = {
-        "--explain": explain is not None,
-        "--shard": shard is not None,
-        "--format jd": kind == "jd",
-        "a folder as -o": output is not None and not output.suffix and kind is None,
-    }
-    for option, given in refused.items():
+def check_product_options(photos: Sequence[str], kind: str | None, *, explain: Path | None, in_folder: bool) -> None:
+    """Refuse what there is of photos, but not of products, and what a folder keeps without its products."""
+    from modiste.inputs.arguments import STDIN
+
+    for option, given in {"--explain": explain is not None, "--format jd": kind == "jd"}.items():
         if given:
             raise UsageError.expected(f"--by without {option}", "both", "-o products.csv")
+    if in_folder and STDIN in photos:
+        raise UsageError.expected("a table in a file for --by with a folder as -o", "standard input", "its path")
 
 
 def write_by_product(
@@ -44,10 +42,12 @@ def write_by_product(
 ) -> None:
     """Tag all photos, then write a row a product into one file, or on stdout."""
     from modiste.cli.progress import counting
+    from modiste.cli.workflows import show_notes
     from modiste.inference.products import product_record, tag_products, write_products
 
     with counting("tagging") as progress:
         total = inputs.count()
+        show_notes(inputs.notes())
         found = tag_products(fetch(inputs.items()), predictor, lambda done: progress(done, max(total, done)))
         if answer.json_model is None:
             write_products(answer.output, answer.kind, found.products, predictor.label_set)

@@ -119,11 +119,27 @@ def tune_and_evaluate(run: Run | BlendRun) -> Evaluation:
         with counting("tuning on val") as progress:
             tuned = tune(run.folder, progress=progress)
     except UsageError as error:  # the training stands
-        console.print(f"not tuned, so labels are chosen above 0.5: {error}")
+        console.print(f"not tuned, so labels are chosen above 0.5: {_why_untuned(run, error)}", markup=False)
         return evaluate_split(run, "val")
     for note in tuned.notes:
         console.print(note)
     return tuned.evaluation
+
+
+def _why_untuned(run: Run | BlendRun, error: UsageError) -> str:
+    """Why a trained run can't be tuned, and with which options of training another one could be."""
+    from modiste.data.groups import group_numbers
+    from modiste.decisions.fit import too_few
+    from modiste.evaluation.tune import advice_for_more
+    from modiste.runs.run import Run
+
+    manifest = run.manifest()
+    part = manifest.part("val")
+    lack = too_few(len(part), group_numbers(part), run.decide.folds)
+    if lack is None:
+        return str(error)
+    advice = advice_for_more(manifest, lack, dealt=None if isinstance(run, Run) and run.data.fold is None else False)
+    return f"tuning takes at least {lack.least} validation {lack.noun}, and there are {lack.there}. Try {advice}."
 
 
 def evaluate_split(run: Run | BlendRun, split: str) -> Evaluation:

@@ -40,7 +40,7 @@ def find_encoding(path: Path, asked: str | None = None) -> Encoding:
             raise ManifestError.expected(
                 "--encoding to be known", f"'{asked}'", "utf-8, utf-16, cp1252 or gb18030"
             ) from None
-        return Encoding("utf-8-sig" if name == "utf-8" else name)
+        return Encoding("utf-8-sig" if name == "utf-8" else asked)  # as it was asked for, for messages
     for mark, name in _BOMS:
         if head.startswith(mark):
             return Encoding(name)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import re
+import shlex
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,13 +12,15 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from modiste.data.cells import spelling_key, tidy
-from modiste.data.label_columns import LabelColumn, could_be_category, lookup
+from modiste.data.cells import MISSING, spelling_key, tidy
+from modiste.data.label_columns import LabelColumn, lookup
+from modiste.data.label_groups import renamed
 from modiste.data.table import Table
 from modiste.errors import LabelError, ManifestError, UsageError
 from modiste.labels import UNKNOWN, Group, Label, LabelSet
 
 _SHOWN = 4  # examples in a sentence
+_MOST_KNOWN = 10  # labels in a sentence
 
 
 def read_labels(
@@ -41,14 +45,11 @@ def read_labels(
     Raises:
         LabelError: a column or a value is not in the given set, or there is no label at all.
         ManifestError: two columns have one name.
-        UsageError: a rename names no label.
     """
-    given = label_set or table.label_set
+    given = label_set or (table.label_set and renamed(table.label_set, renames))
     flags = _flag_columns(table, columns, renames)
     texts = [column for column in columns if column.kind != "one-hot"]
     words = {column.name: _word_rows(column) for column in texts}
-    if given is None:
-        _refuse_unused(table, renames, [*(c.name for c in columns if c.kind == "one-hot")], words)
     notes = []
     known = None if given is None else lookup(given)
     for name, cells in list(words.items()):
@@ -174,17 +175,51 @@ def _word_rows(column: LabelColumn) -> pl.DataFrame:
     return frame.filter(pl.col("word") != "")
 
 
-def _refuse_unused(
-    table: Table, renames: Mapping[str, str], flags: Sequence[str], words: Mapping[str, pl.DataFrame]
+def refuse_unused(
+    table: Table, columns: Sequence[LabelColumn], renames: Sequence[tuple[str, str]], written: Collection[str]
 ) -> None:
-    """Refuse renames of what no cell and no column holds."""
-    there = {*flags, *(word for frame in words.values() for word in frame["word"].unique().to_list())}
-    keys = {spelling_key(name) for name in there}
-    for old in renames:
-        if spelling_key(old) not in keys:
-            close = difflib.get_close_matches(old, sorted(there), n=3) or sorted(there)[:3]
-            known = ", ".join(f"'{name}'" for name in close)
-            raise UsageError.expected(f"label '{old}' in {table.path}, to rename it", "none", f"one such as {known}")
+    """Refuse renames of what no cell and no column holds.
+
+    Args:
+        table: where the columns stand.
+        columns: those that hold labels.
+        renames: old and new names.
+        written: labels of a table that modiste wrote; a rename to one of them was done then.
+
+    Raises:
+        UsageError: there is nothing to rename.
+    """
+    if not renames:
+        return
+    there = {column.name for column in columns if column.kind == "one-hot"} | _words(columns)
+    keys = {spelling_key(name) for name in (*there, *(new for _, new in renames))}
+    for old, new in renames:
+        if spelling_key(old) not in keys and new not in written:
+            near = difflib.get_close_matches(old, sorted(there), n=3) or sorted(there)[:3]
+            shown = ", ".join(f"'{name}'" for name in near)
+            fix = f"one such as {shown}" if shown else "without --rename"
+            raise UsageError.expected(f"label '{old}' in {table.path}, to rename it", "none", fix)
+
+
+def unused_words(table: Table, columns: Sequence[LabelColumn], words: Sequence[str]) -> list[str]:
+    """A sentence for each word of --keep-as-label that changes nothing: no cell holds it, or it is a label anyway."""
+    if not words:
+        return []
+    there = {word.casefold() for word in _words(columns)}
+    there |= {label.rpartition("=")[2].casefold() for label in (table.label_set.ids if table.label_set else ())}
+    notes = []
+    for word in words:
+        if word.casefold() not in there:
+            notes.append(f"--keep-as-label {word} changes nothing: no cell of a label column holds it.")
+        elif word.lower() not in MISSING:
+            notes.append(f"--keep-as-label {word} changes nothing: it is a label anyway.")
+    return notes
+
+
+def _words(columns: Sequence[LabelColumn]) -> set[str]:
+    """All words of category and list columns."""
+    texts = [column for column in columns if column.kind != "one-hot"]
+    return {word for column in texts for word in _word_rows(column)["word"].unique().to_list()}
 
 
 def _one_spelling(column: str, words: pl.DataFrame, known: Mapping[str, int] | None) -> tuple[pl.DataFrame, list[str]]:
@@ -238,20 +273,6 @@ def _made(
     return LabelSet(table.path.stem, made)
 
 
-def no_labels(table: Table, candidates: Sequence[str]) -> ManifestError:
-    """The error that names the columns that look like categories, and a command that takes them."""
-    found = {name: could_be_category(table.frame[name]) for name in candidates}
-    likely = sorted((values, name) for name, values in found.items() if values)
-    if not likely:
-        known = "only " + ", ".join(f"'{name}'" for name in table.frame.columns)
-        return ManifestError.expected(
-            f"label columns in {table.path}", known, "--labels with the names of the label columns"
-        )
-    shown = ", ".join(f"'{name}' ({values:,} values)" for values, name in likely)
-    fix = f"--labels {','.join(name for _, name in likely[:2])}" + (", or others of these" if len(likely) > 2 else "")
-    return ManifestError.expected(f"label columns in {table.path}", f"only columns that look like them: {shown}", fix)
-
-
 class _Mapping:
     """Maps words into a label set; `left_out` are labels that may stand there and are not in it."""
 
@@ -267,7 +288,10 @@ class _Mapping:
         open_labels = np.ones(len(self._label_set), bool)  # not the business of a one-hot column
         for name, codes in flags.items():
             if name not in self._known:
-                raise _not_a_label(self._label_set, name, f"a column of {self._table.path}")
+                strange = [one for one in flags if one not in self._known]
+                groups = [one.name for one in self._label_set.groups if one.name in self._table.frame.columns]
+                fix = f"--labels {','.join(groups) or 'with the label columns alone'}"
+                raise _not_labels(strange, f"each label column of {self._table.path}", self._label_set.ids, fix)
             targets[:, self._known[name]] = codes
             open_labels[self._known[name]] = False
         for column in columns:
@@ -305,8 +329,15 @@ class _Mapping:
         if strange.any():
             first = int(np.argmax(strange))
             where = f"'{column}' in {self._table.row(int(cells['row'][first]))} of {self._table.path}"
-            raise _not_a_label(self._label_set, cells["word"][first], where)
+            words = cells.filter(strange)["word"].unique(maintain_order=True).to_list()
+            raise _not_labels(words, where, self._group(column), "blanking such cells, which makes them unknown")
         return positions
+
+    def _group(self, column: str) -> list[str]:
+        """The labels that a column may hold, as its cells say them: those of the group of its name, else all."""
+        groups = self._label_set.groups
+        labels = next((one.labels for one in groups if one.name == column), tuple(self._label_set))
+        return [label.id.removeprefix(f"{column}=") for label in labels]
 
 
 def _group_positions(label_set: LabelSet) -> Iterator[tuple[np.ndarray, bool]]:
@@ -316,7 +347,17 @@ def _group_positions(label_set: LabelSet) -> Iterator[tuple[np.ndarray, bool]]:
         start += len(group.labels)
 
 
-def _not_a_label(label_set: LabelSet, got: str, where: str) -> LabelError:
-    close = difflib.get_close_matches(got, label_set.ids, n=3) or label_set.ids[:3]
-    fix = "one of " + ", ".join(f"'{c}'" for c in close) + ", or --labels with the label columns alone"
-    return LabelError.expected(f"{where} to be a label of '{label_set.name}'", f"'{got}'", fix)
+def _not_labels(words: Sequence[str], where: str, known: Sequence[str], otherwise: str) -> LabelError:
+    """The error that names words that are no labels, the labels, and the renames that mend it, or what else does."""
+    keys = {_bare(label): label for label in reversed(known)}
+    near = {word: difflib.get_close_matches(_bare(word), keys, n=1) for word in words[:_SHOWN]}
+    renames = [f"--rename {shlex.quote(f'{word}={keys[close[0]]}')}" for word, close in near.items() if close]
+    fix = f"{' '.join(renames)}, or {otherwise}" if renames else otherwise
+    got = ", ".join(f"'{word}'" for word in near) + _more(len(words) - _SHOWN)
+    shown = ", ".join(f"'{label}'" for label in known[:_MOST_KNOWN]) + _more(len(known) - _MOST_KNOWN)
+    return LabelError.expected(f"{where} to be one of {shown}", got, fix)
+
+
+def _bare(word: str) -> str:
+    """A word without what spellings differ in."""
+    return re.sub(r"[\W_]+", "", spelling_key(word))

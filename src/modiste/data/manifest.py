@@ -13,11 +13,13 @@ import numpy as np
 import polars as pl
 
 from modiste.config import DataConfig
+from modiste.data.label_groups import choose_labels
 from modiste.data.manifest_rows import read_rows
 from modiste.data.photo_columns import ROLES
 from modiste.data.photo_places import found_places
 from modiste.data.splits import stratified_folds
 from modiste.data.table import Table
+from modiste.data.table_options import refuse_options
 from modiste.data.tables import labels_beside, read_table, root_beside, write_labels_beside, write_table
 from modiste.errors import ManifestError
 from modiste.files import StrPath
@@ -55,6 +57,7 @@ class Manifest:
         *,
         strict: bool = True,
         left_out: Collection[str] = (),
+        asked: DataConfig | None = None,
     ) -> Self:
         """Read a table of any format that docs/reference/manifest.md names, or a folder of class folders.
 
@@ -65,12 +68,16 @@ class Manifest:
             strict: refuse rows of one photo that contradict each other and two labels of an exclusive group; else
                 they stay as they are. Photos that fetch couldn't get are left out too.
             left_out: labels that are known but not in `label_set`: where one holds, none of its column's others does.
+            asked: what of `config` is about this very file, so that a rename or word that stands nowhere in it is told;
+                None is all of it.
 
         Raises:
             ManifestError: the file can't be read as photos and labels.
             LabelError: it holds a label that is not in the given set.
+            UsageError: an option can have no effect on it.
         """
         path = Path(path)
+        refuse_options(path, config)
         table = _challenge_header(read_table(path, encoding=config.encoding, sheet=config.sheet))
         root = path if path.is_dir() else path.parent
         known = labels_beside(path) if path.is_file() else None
@@ -78,11 +85,14 @@ class Manifest:
         if own:
             table = replace(table, label_set=known)
             root = (root / (root_beside(path) or "")).resolve()
+            config = _by_role(config, table.frame.columns)
+        asked = asked or config
         if config.label_columns is not None:
-            table = replace(table, label_set=None)
+            table, columns = choose_labels(table, config.label_columns)
+            config = config.model_copy(update={"label_columns": columns})
         if label_set is None and config.label_set is not None:
             label_set = LabelSet.read(config.label_set)
-        rows = read_rows(table, config, label_set, own=own, strict=strict, left_out=left_out)
+        rows = read_rows(table, config, label_set, own=own, strict=strict, left_out=left_out, asked=asked)
         root = root if config.root is None else Path(config.root)
         frame, notes = rows.frame, rows.notes
         if not path.is_dir() and not own:
@@ -160,8 +170,9 @@ class Manifest:
         splits = self._splits()
         if not (splits == split).any():
             counted = ", ".join(f"{(splits == s).sum()} of '{s}'" for s in ("train", "val", "test") if s in splits)
+            fix = "modiste split, which deals all photos anew, or --split-column with another column"
             raise ManifestError.expected(
-                f"photos of split '{split}' in {self.source}", counted or "none of any split", "--split-column"
+                f"photos of split '{split}' in {self.source}", counted or "none of any split", fix
             )
         return self.select(splits == split)
 
@@ -268,6 +279,13 @@ class Manifest:
             groups[alone] = -1 - np.flatnonzero(alone)
             groups = groups[pool]
         return stratified_folds(np.hstack(targets), groups, fractions, seed)
+
+
+def _by_role(config: DataConfig, columns: Sequence[str]) -> DataConfig:
+    """The options without columns that a manifest that modiste wrote calls by their roles: --image-column photo."""
+    roles = {"image_column": "path", "split_column": "split", "group_column": "group", "fold_column": "fold"}
+    gone = [key for key, role in roles.items() if getattr(config, key) not in columns and role in columns]
+    return config.model_copy(update=dict.fromkeys(gone))
 
 
 def _challenge_header(table: Table) -> Table:

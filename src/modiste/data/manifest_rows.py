@@ -10,7 +10,8 @@ import polars as pl
 
 from modiste.config import DataConfig
 from modiste.data.label_columns import LabelColumn, label_columns, lookup
-from modiste.data.label_values import has_labels, no_labels, read_labels, resolve_renames
+from modiste.data.label_values import has_labels, read_labels, refuse_unused, resolve_renames, unused_words
+from modiste.data.likely_labels import no_labels
 from modiste.data.long_tables import as_list, join_rows, photo_numbers
 from modiste.data.photo_frame import find_roles, photo_frame, unfetched
 from modiste.data.table import Table
@@ -44,6 +45,7 @@ def read_rows(
     own: bool,
     strict: bool,
     left_out: Collection[str] = (),
+    asked: DataConfig,
 ) -> ManifestRows:
     """Find out what the columns of a table are, and read them.
 
@@ -53,7 +55,7 @@ def read_rows(
         label_set: to map labels into; None makes one.
         own: the table was written by modiste, so that nothing has to be guessed.
         strict: as of `Manifest.read`.
-        left_out: as of `Manifest.read`.
+        left_out, asked: as of `Manifest.read`.
 
     Raises:
         ManifestError, LabelError, UsageError: as `Manifest.read`.
@@ -71,6 +73,8 @@ def read_rows(
     if label_set is None and table.label_set is None and not has_labels(columns):
         raise no_labels(table, others)
     renames = resolve_renames(config.rename)
+    refuse_unused(table, columns, asked.rename, table.label_set.ids if own and table.label_set else ())
+    told += unused_words(table, columns, asked.keep_as_label)
     label_set, targets, labels_notes = read_labels(table, columns, label_set, renames, left_out)
     frame = frame.drop([name for name in others if name in label_set.ids], strict=False)
     joined_notes: list[str] = []

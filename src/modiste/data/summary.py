@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from modiste.data.label_columns import could_be_category
+from modiste.data.likely_labels import likely_labels
 from modiste.data.manifest import Manifest
 from modiste.data.photo_columns import FETCHED, ROLES
 from modiste.labels import UNKNOWN
@@ -39,10 +39,9 @@ def describe(manifest: Manifest) -> Iterator[str]:
 
 def unused_label_columns(manifest: Manifest) -> dict[str, int]:
     """Columns that look like labels and aren't used, and how many values they have."""
-    frame = manifest.frame
     roles = {*ROLES, "left_out"} | FETCHED
-    found = {name: could_be_category(frame[name]) for name in frame.columns if name not in roles}
-    return {name: values for name, values in found.items() if values}
+    columns = [name for name in manifest.frame.columns if name not in roles]
+    return likely_labels(manifest.frame, columns, most=_SHOWN)
 
 
 def _kind(targets: np.ndarray, *, exclusive: bool) -> str:

@@ -19,6 +19,7 @@ from modiste.errors import ManifestError
 from modiste.labels import LabelSet
 
 _RECORD = "\0record"
+_SHOWN = 6  # columns in a sentence
 
 
 class Row(NamedTuple):
@@ -45,6 +46,7 @@ class Table:
         roles: roles of columns that the file's format settles, such as "url": "Image Src".
         notes: what was guessed, mended or left out, a sentence each.
         facts: columns that the file's format settles to be no labels.
+        added: columns that the file doesn't have.
     """
 
     frame: pl.DataFrame
@@ -54,6 +56,7 @@ class Table:
     roles: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     facts: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
 
     def row(self, k: int) -> str:
         """Where row `k` stands, as words: the line of a text file (its header is line 1), the row of another."""
@@ -73,7 +76,7 @@ def words_table(
     roles: Mapping[str, str] | None = None,
     notes: tuple[str, ...] = (),
 ) -> Table:
-    """Spell out every cell and drop nameless columns, nested columns and blank rows.
+    """Spell out every cell; drop nameless columns, nested columns, which a note names, and blank rows.
 
     Raises:
         ManifestError: no row is left, or two columns have one name.
@@ -87,11 +90,9 @@ def words_table(
     if twice is not None:
         raise ManifestError.expected(f"columns of {path} to differ", f"'{twice}' twice", "renaming one of them")
     frame = frame.rename(dict(zip(frame.columns, named, strict=True))) if named != frame.columns else frame
-    frame = frame.select(
-        word(name, dtype)
-        for name, dtype in frame.schema.items()
-        if name and not name.startswith("\0") and is_flat(dtype)
-    )
+    known = {name: dtype for name, dtype in frame.schema.items() if name and not name.startswith("\0")}
+    notes = (*notes, *nested_note([name for name, dtype in known.items() if not is_flat(dtype)]))
+    frame = frame.select(word(name, dtype) for name, dtype in known.items() if is_flat(dtype))
     blank = pl.all_horizontal(
         pl.col(name).list.len().fill_null(0) == 0 if dtype == pl.List else pl.col(name) == ""
         for name, dtype in frame.schema.items()
@@ -112,6 +113,16 @@ def is_flat(dtype: pl.DataType) -> bool:
     if isinstance(dtype, pl.List):
         return not dtype.inner.is_nested()  # type: ignore[union-attr]
     return not (dtype.is_nested() or dtype in (pl.Binary, pl.Object))
+
+
+def nested_note(names: Sequence[str]) -> list[str]:
+    """The sentence that names columns whose cells hold objects or bytes, which nobody reads."""
+    if not names:
+        return []
+    shown = ", ".join(f"'{name}'" for name in names[:_SHOWN]) + (
+        f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+    )
+    return [f"{shown}: left out, as the cells hold objects or bytes, not words."]
 
 
 def word(name: str, dtype: pl.DataType) -> pl.Expr:

@@ -47,6 +47,7 @@ class RowStream:
         label_set: the label set, where the file says what its label columns are.
         roles: roles of columns that the file's format settles.
         notes: what was guessed, and once all rows are read, what was mended or left out.
+        added: columns that the file doesn't have.
     """
 
     path: Path
@@ -55,6 +56,11 @@ class RowStream:
     label_set: LabelSet | None = None
     roles: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    added: tuple[str, ...] = ()
+
+    def own_columns(self) -> list[str]:
+        """Names of the columns that the file has."""
+        return [name for name in self.columns if name not in self.added]
 
     def sample(self) -> dict[str, list[str]]:
         """Filled cells from the beginning of each column."""
@@ -281,7 +287,8 @@ def _not_parquet(path: Path, error: Exception) -> ManifestError:
 def _whole_stream(table: Table) -> RowStream:
     """A table that is read as a whole, as a stream."""
     columns, read = tuple(table.frame.columns), partial(_rows_of, table)
-    return RowStream(table.path, columns, read, table.label_set, dict(table.roles), list(table.notes))
+    roles, notes = dict(table.roles), list(table.notes)
+    return RowStream(table.path, columns, read, table.label_set, roles, notes, added=table.added)
 
 
 def _rows_of(table: Table) -> Iterator[Row]:
@@ -320,8 +327,9 @@ def _by_photo(table: Table) -> Table:
     schema = {name: table.frame.schema.get(name, pl.String) for name in made.columns}
     schema[made.roles["url"]] = pl.String()
     frame = pl.DataFrame([pl.Series(n, c, t) for (n, t), c in zip(schema.items(), cells, strict=True)])
-    notes = [*table.notes, *_product_notes(made), *notes]
-    return replace(table, frame=frame, lines=np.array(lines), roles=made.roles, notes=tuple(notes), facts=made.facts)
+    notes = [*table.notes, *_product_notes(made, columns), *notes]
+    table = replace(table, roles=made.roles, facts=made.facts, added=_added(made, columns))
+    return replace(table, frame=frame, lines=np.array(lines), notes=tuple(notes))
 
 
 def _stream_by_photo(stream: RowStream) -> RowStream:
@@ -334,7 +342,7 @@ def _stream_by_photo(stream: RowStream) -> RowStream:
     made = photo_rows(stream.columns, holds_several, _urls_in(stream.columns, stream.sample()))
     if made is None:
         return stream
-    stream.notes.extend(_product_notes(made))
+    stream.notes.extend(_product_notes(made, stream.columns))
 
     def read() -> Iterator[Row]:
         told: list[str] = []
@@ -342,7 +350,7 @@ def _stream_by_photo(stream: RowStream) -> RowStream:
             yield Row(number, cells)
         stream.notes.extend(note for note in told if note not in stream.notes)
 
-    return replace(stream, columns=made.columns, read=read, roles=made.roles)
+    return replace(stream, columns=made.columns, read=read, roles=made.roles, added=_added(made, stream.columns))
 
 
 def _urls_in(columns: Sequence[str], sample: Mapping[str, Sequence[str]]) -> str | None:
@@ -351,6 +359,14 @@ def _urls_in(columns: Sequence[str], sample: Mapping[str, Sequence[str]]) -> str
     return find_path_and_url(columns, shown)[0].get("url")
 
 
-def _product_notes(made: PhotoRows) -> list[str]:
+def _added(made: PhotoRows, columns: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name for name in made.columns if name not in columns)
+
+
+def _product_notes(made: PhotoRows, columns: Sequence[str]) -> list[str]:
     group = made.roles.get("group")
-    return [f"Photos with one '{group}' are one product: they stay in one split."] if group else []
+    if group is None:
+        return []
+    if group not in columns:
+        return [f"The photos of a row are one product, grouped as '{group}': they stay in one split."]
+    return [f"Photos with one '{group}' are one product: they stay in one split."]

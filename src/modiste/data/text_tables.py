@@ -132,7 +132,8 @@ def _decoded(path: Path, content: bytes, encoding: str) -> str:
 
 def _not_text(path: Path, encoding: str, error: UnicodeDecodeError) -> ManifestError:
     got = f"the byte 0x{error.object[error.start]:02x}"
-    return ManifestError.expected(f"{path} to be text in {encoding}", got, "--encoding with another one")
+    spelt = "utf-8" if encoding == "utf-8-sig" else encoding  # which reads the mark at a file's beginning as well
+    return ManifestError.expected(f"{path} to be text in {spelt}", got, "--encoding with another one")
 
 
 def _opened(path: Path, encoding: str) -> io.TextIOWrapper:

@@ -31,20 +31,32 @@ class Fitted(NamedTuple):
     notes: tuple[str, ...]
 
 
+class TooFew(NamedTuple):
+    """How many photos, or groups of them, it takes to tune, and how many there are."""
+
+    least: int
+    there: int
+    noun: str
+
+
+def too_few(photos: int, groups: np.ndarray | None, count: int) -> TooFew | None:
+    """What is lacking to tune on photos of these groups (n,) in so many folds; None where nothing is."""
+    if photos < SMALLEST:
+        return TooFew(SMALLEST, photos, "photos")
+    units = photos if groups is None else len(np.unique(groups))
+    return TooFew(2 * count, units, "groups of photos") if units < 2 * count else None
+
+
 def make_folds(targets: np.ndarray, groups: np.ndarray | None, count: int, seed: int = 0) -> np.ndarray:
     """Fold numbers (n,) from 0 for cross-fitting: stratified over labels, groups kept whole.
 
     Raises:
         UsageError: there are too few photos, or groups, to tune on.
     """
-    units = len(targets) if groups is None else len(np.unique(groups))
-    if len(targets) < SMALLEST or units < 2 * count:
-        what = "photos" if len(targets) < SMALLEST else "groups of photos"
-        raise UsageError.expected(
-            f"at least {SMALLEST if len(targets) < SMALLEST else 2 * count} {what} to tune on",
-            len(targets) if len(targets) < SMALLEST else units,
-            "a larger part, or --policy fixed:0.5 --calibration none, which needs none",
-        )
+    lack = too_few(len(targets), groups, count)
+    if lack is not None:
+        fix = "--policy fixed:0.5 --calibration none, which needs none"
+        raise UsageError.expected(f"at least {lack.least} {lack.noun} to tune on", lack.there, fix)
     return stratified_folds(targets, groups, [1 / count] * count, seed)
 
 

@@ -19,6 +19,7 @@ from modiste.decisions.fit_products import contradictions, cross_fit_products
 from modiste.decisions.pooling import Products
 from modiste.errors import RunError, UsageError
 from modiste.evaluation.products import ProductScores, score_products
+from modiste.evaluation.scored_photos import other_photos, own_photos
 from modiste.evaluation.verdict import Verdict, judge
 from modiste.files import StrPath
 from modiste.inference.predictor import Views
@@ -29,7 +30,7 @@ from modiste.metrics.weighted import flat_scores
 from modiste.prediction import Decided
 from modiste.progress import Progress
 from modiste.runs.blend_run import BlendRun
-from modiste.runs.evaluations import Origin, add_evaluation, evaluation_name, read_evaluations
+from modiste.runs.evaluations import Origin, add_evaluation, evaluation_file_name, evaluation_name, read_evaluations
 from modiste.runs.load import open_run
 from modiste.runs.predictions import Predictions, photos_key, predict, seen_views, write
 from modiste.runs.run import Run
@@ -109,6 +110,11 @@ class Evaluation:
         return evaluation_name(self.split, self.origin.manifest, self.origin.thresholds)
 
     @property
+    def file_name(self) -> str:
+        """What its files are called by: the split, and what differs from the model's own photos and thresholds."""
+        return evaluation_file_name(self.split, self.origin.manifest, self.origin.thresholds)
+
+    @property
     def cross_fitted(self) -> bool:
         """Whether each photo was decided by a decision that the photos of other folds tuned."""
         return self.folds is not None
@@ -125,6 +131,8 @@ def evaluate(
 ) -> Evaluation:
     """Score a model on one of its splits, and write `predictions-<split>.parquet` and `metrics.json`.
 
+    Predictions for other photos, or decided by other thresholds, are written under a name that says so.
+
     On the photos that its thresholds were tuned on, scores are cross-fitted: each photo is decided by what the
     photos of the other folds tuned.
 
@@ -137,20 +145,21 @@ def evaluate(
         progress: told (photos done, photos in all).
 
     Raises:
+        LabelError: nothing is known of the photos' labels.
         ManifestError: the split is empty.
         RunError: there is no trained model, not one photo can be read, or `metrics.json` is damaged.
         UsageError: no such thresholds.
     """
     run = open_run(Path(folder))
-    part = run.manifest() if manifest is None else manifest.absolute()
-    if part.label_set.ids != run.label_set.ids:
-        got = ", ".join(part.label_set.ids[:3])
+    if manifest is not None and manifest.label_set.ids != run.label_set.ids:
+        got = ", ".join(manifest.label_set.ids[:3])
         raise RunError.expected(
-            f"a manifest of the labels of {folder}, in order", got, "Manifest.read(path, labels=...)"
+            f"a manifest of the labels of {folder}, in order", got, "Manifest.read(path, label_set=...)"
         )
+    part = own_photos(run, split) if manifest is None else other_photos(run, manifest.absolute(), split)
     decision = run.decision if thresholds is None else Decision.untuned(thresholds, run.label_set)
     read_evaluations(run.folder)  # a damaged file is refused before the network is asked
-    predictions = predict(run, part if split == "all" else part.part(split), views, progress)
+    predictions = predict(run, part, views, progress)
     source = None if manifest is None else manifest.source
     evaluation = score_predictions(run, split, predictions, decision, manifest=source, thresholds=thresholds)
     save_evaluation(run, evaluation)
@@ -226,7 +235,7 @@ def _decide_products(
 
 
 def save_evaluation(run: Run | BlendRun, evaluation: Evaluation) -> None:
-    """Keep an evaluation in `predictions-<split>.parquet` and beside the others in `metrics.json`.
+    """Keep an evaluation in `predictions-<its file name>.parquet` and beside the others in `metrics.json`.
 
     Raises:
         RunError: `metrics.json` is damaged; nothing is written then.
@@ -235,7 +244,7 @@ def save_evaluation(run: Run | BlendRun, evaluation: Evaluation) -> None:
     predictions = evaluation.predictions
     probs = np.full_like(predictions.raw, np.nan)
     probs[predictions.readable] = evaluation.probs
-    write(run, evaluation.split, predictions, probs)
+    write(run, evaluation.file_name, predictions, probs)
     add_evaluation(run.folder, to_document(evaluation))
 
 

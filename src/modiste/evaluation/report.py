@@ -46,7 +46,9 @@ from modiste.pages.plots import (
     plot_matrix,
 )
 from modiste.prediction import Decided
+from modiste.runs.evaluations import evaluation_file_name
 from modiste.runs.load import predictor
+from modiste.runs.predictions import seen_views
 
 if TYPE_CHECKING:  # need torch
     from modiste.evaluation.evaluate import Evaluation
@@ -264,7 +266,10 @@ def _page(*, decision: Decision, **content: object) -> str:
 
 
 def report_evaluation(run: Run | BlendRun, evaluation: Evaluation) -> Path:
-    """Write the report of an evaluation into `report-<split>` of its run folder; return the page's path."""
+    """Write the report of an evaluation into `report-<split>` of its run folder; return the page's path.
+
+    Other photos, thresholds or views than the model's own stand in the folder's name, so that its own report stays.
+    """
     part, decision, history = evaluation.part, evaluation.decision, run.folder / "history.csv"
     facts = {
         **run.facts(),
@@ -277,7 +282,7 @@ def report_evaluation(run: Run | BlendRun, evaluation: Evaluation) -> Path:
     notes += [DRAWN] if run.name == "demo" else []
     notes += evaluation.notes
     return write_report(
-        run.folder / f"report-{evaluation.split}",
+        run.folder / f"report-{_file_name(run, evaluation)}",
         title=f"{run.name}: {evaluation.name}",
         scores=evaluation.scores,
         targets=part.targets,
@@ -295,6 +300,13 @@ def report_evaluation(run: Run | BlendRun, evaluation: Evaluation) -> Path:
         tags=predictor(run, "one"),
         products=evaluation.products,
     )
+
+
+def _file_name(run: Run | BlendRun, evaluation: Evaluation) -> str:
+    """As of the evaluation's other files, and the views where they are not the model's own."""
+    origin = evaluation.origin
+    views = None if origin.views == seen_views(run) else evaluation.views
+    return evaluation_file_name(evaluation.split, origin.manifest, origin.thresholds, views)
 
 
 def _manifest(evaluation: Evaluation) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -12,15 +13,17 @@ import numpy as np
 
 from modiste.config import DecideConfig
 from modiste.data.groups import group_numbers
+from modiste.data.manifest import Manifest
 from modiste.decisions.calibration import CALIBRATION_METHODS
 from modiste.decisions.decision import DECISION_FILE, Decision
-from modiste.decisions.fit import Fitted, cross_fit_decision, fit_decision, make_folds
+from modiste.decisions.fit import Fitted, TooFew, cross_fit_decision, fit_decision, make_folds
 from modiste.decisions.fit_products import PoolingChoice, choose_pooling, fit_products
 from modiste.decisions.label_shift import FEWEST_CATALOGUE, estimate_label_shift
 from modiste.decisions.policies import Policy
 from modiste.decisions.pooling import Products
 from modiste.errors import UsageError
 from modiste.evaluation.evaluate import Evaluation, save_evaluation, score_predictions
+from modiste.evaluation.scored_photos import own_photos
 from modiste.files import StrPath
 from modiste.inference.photos import PhotoLike
 from modiste.inference.predictor import Views
@@ -34,6 +37,7 @@ from modiste.runs.predictions import Predictions, photos_key, predicted
 from modiste.runs.run import Run
 
 _MEMORISED = ("The network was trained on these photos, so expect lower scores on others.",)
+_MOST_VALIDATION = 0.5  # share of the photos that may be advised to validate on
 _MOVED = 0.5  # share by which a label must be more or less frequent to be named
 _EXPECTED = ("map", "macro.precision", "macro.recall", "macro.f1", "macro.f2", "micro.f1")
 
@@ -80,12 +84,13 @@ def tune(
         progress: told (photos done, photos in all), where the network has to be asked.
 
     Raises:
-        ManifestError: the split is empty.
+        ManifestError: the split is empty, or nothing is known of its labels.
         RunError: there is no trained model, or not one photo can be read.
         UsageError: no such policy or calibration, too few photos, or a catalogue without calibration.
     """
     run = open_run(Path(folder))
     config = settings(run, policy, calibration)
+    own_photos(run, split)
     predictions = predicted(run, split, views, progress)
     if not (Policy.parse(config.policy).tuned or config.calibration != "none"):
         tuned = _untuned(run, split, predictions, config.policy)
@@ -200,6 +205,23 @@ def needs_tuning(run: Run | BlendRun) -> bool:
     known = run.decision.provenance
     asked = Policy.parse(run.decide.policy) != run.decision.policy or run.decide.calibration != "none"
     return known.get("model") != run.key if known else asked
+
+
+def advice_for_more(manifest: Manifest, lack: TooFew, *, dealt: bool | None) -> str:
+    """What gives a run enough validation photos to tune on, or makes it need none.
+
+    Args:
+        manifest: with splits.
+        lack: what its validation photos lack.
+        dealt: whether modiste chose the validation photos, rather than the table; None where nobody knows.
+    """
+    none_needed = "--set decide.policy=fixed:0.5 --set decide.calibration=none, which need none"
+    pool = int(np.isin(manifest.parts, ("train", "val")).sum())
+    share = math.ceil(105 * lack.least / max(pool, 1)) / 100  # parts are exact to a few photos
+    if dealt is not False and lack.noun == "photos" and share <= _MOST_VALIDATION:
+        where = "" if dealt else " where the table names no validation photos"
+        return f"--set data.val_fraction={share:g}{where}, or {none_needed}"
+    return f"more validation photos, or {none_needed}"
 
 
 def settings(run: Run | BlendRun, policy: str | None, calibration: str | None) -> DecideConfig:

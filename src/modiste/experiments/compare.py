@@ -27,19 +27,19 @@ from modiste.config import DataConfig, Recipe
 from modiste.data.groups import group_numbers
 from modiste.data.manifest import Manifest
 from modiste.data.rare_labels import FrequentLabels, frequent_labels
-from modiste.decisions.fit import make_folds
+from modiste.decisions.fit import too_few
 from modiste.decisions.policies import Policy
-from modiste.errors import RunError, UsageError
+from modiste.errors import ManifestError, RunError, UsageError
 from modiste.evaluation.cached_predictions import predict_kept
 from modiste.evaluation.evaluate import save_evaluation, score_predictions
-from modiste.evaluation.tune import needs_tuning, tune
+from modiste.evaluation.tune import advice_for_more, needs_tuning, tune
 from modiste.experiments.grid import Grid, slug
 from modiste.experiments.outcomes import SCORES, Outcome
 from modiste.experiments.page import History, write_comparison_page
 from modiste.experiments.ranking import Ranking, rank_candidates
 from modiste.files import new_folder, only_process, write_text
 from modiste.inference.predictor import Predictor
-from modiste.labels import LabelSet
+from modiste.labels import UNKNOWN, LabelSet
 from modiste.metrics.bootstrap import replicate
 from modiste.metrics.weighted import flat_scores
 from modiste.models.tagger import Tagger
@@ -63,7 +63,7 @@ def create_comparison(folder: Path, grid: Grid, manifest: Manifest) -> FrequentL
     Photos are split here, once for all runs.
 
     Raises:
-        ManifestError: the split leaves nothing to train on, or photos are missing.
+        ManifestError: the split leaves nothing to train or test on, or photos are missing.
         RunError: the folder exists.
         UsageError: the validation photos are too few to tune on.
         The errors of `check_recipe`.
@@ -72,14 +72,20 @@ def create_comparison(folder: Path, grid: Grid, manifest: Manifest) -> FrequentL
     data = base.data
     if data.fold is not None:
         manifest = manifest.with_fold(data.fold)
+    dealt = "val" not in manifest.parts
     manifest = manifest.with_split(data.val_fraction, data.test_fraction, base.seed, data.stratify_columns)
     kept = frequent_labels(manifest, data.min_positives)
     manifest = kept.manifest
-    parts = trainable_parts(manifest)
-    manifest.part("test")
+    trainable_parts(manifest)
+    if (manifest.part("test").targets == UNKNOWN).all():
+        want, fix = (
+            f"known labels of the test photos of {manifest.source}",
+            "modiste split, which deals all photos anew",
+        )
+        raise ManifestError.expected(want, "none", fix)
     for recipe in {one.model_copy(update={"seed": 0}).to_toml(): one for _, one in grid.runs()}.values():
         check_recipe(recipe)
-        _check_tunable(recipe, parts["val"])
+        _check_tunable(recipe, manifest, dealt=dealt)
     with new_folder(folder.absolute(), f"--resume {folder}, or another -o") as temporary:
         write_text(temporary / BASE_FILE, Recipe.read(grid.recipe).to_toml())
         write_text(temporary / GRID_FILE, grid.model_copy(update={"recipe": BASE_FILE}).to_toml())
@@ -90,17 +96,15 @@ def create_comparison(folder: Path, grid: Grid, manifest: Manifest) -> FrequentL
     return kept
 
 
-def _check_tunable(recipe: Recipe, part: Manifest) -> None:
+def _check_tunable(recipe: Recipe, manifest: Manifest, *, dealt: bool) -> None:
     """Refuse validation photos that are too few for the decision that a recipe wants tuned."""
-    config = recipe.decide
+    config, part = recipe.decide, manifest.part("val")
     if not (Policy.parse(config.policy).tuned or config.calibration != "none"):
         return
-    try:
-        make_folds(part.targets, group_numbers(part), config.folds)
-    except UsageError as error:
-        want, got = "enough validation photos, in enough groups, to tune on", f"{len(part)}"
-        fix = "--set data.val_fraction=0.2, or --set decide.policy=fixed:0.5 --set decide.calibration=none"
-        raise UsageError.expected(want, got, fix) from error
+    lack = too_few(len(part), group_numbers(part), config.folds)
+    if lack is not None:
+        want = f"at least {lack.least} validation {lack.noun} to tune on"
+        raise UsageError.expected(want, lack.there, advice_for_more(manifest, lack, dealt=dealt))
 
 
 def run_comparison(folder: Path, *, accelerator: str = "auto", watch: Watch = lambda _: Monitor()) -> Ranking:

@@ -10,9 +10,10 @@ import numpy as np
 
 from modiste.config import DecideConfig
 from modiste.data.groups import group_numbers
-from modiste.decisions.fit import make_folds
+from modiste.decisions.fit import make_folds, too_few
 from modiste.decisions.fit_blend import BlendChoice, choose
 from modiste.errors import UsageError
+from modiste.evaluation.scored_photos import own_photos
 from modiste.evaluation.tune import Tuned, settings, tune
 from modiste.files import StrPath, new_folder, refuse_existing
 from modiste.progress import Progress
@@ -63,6 +64,7 @@ def blend(
         raise UsageError.expected("at least two runs to blend", len(runs), "modiste blend RUN RUN -o BLEND")
     if len({run.folder.resolve() for run in runs}) < len(runs):
         raise UsageError.expected("different runs to blend", "one of them twice", "each run once")
+    own_photos(runs[0], split)
     for folder, run in zip(named[1:], runs[1:], strict=True):
         _check_same(named[0], runs[0], folder, run, split)
         _check_unseen(named[0], runs[0], folder, run)
@@ -82,6 +84,10 @@ def _make(folder: Path, runs: Sequence[Run], members: Sequence[Predictions], spl
     part = members[0].part.select(read)
     groups = group_numbers(part)
     count = DecideConfig().folds
+    lack = too_few(len(part), groups, count)
+    if lack is not None:
+        fix = "modiste tag -m RUN -m RUN --thresholds fixed:0.5, which takes their mean and needs none"
+        raise UsageError.expected(f"at least {lack.least} {split} {lack.noun} to choose a blend on", lack.there, fix)
     folds = make_folds(part.targets, groups, count)
     choice = choose(part.targets, whole[:, read], folds, part.label_set, groups=groups)
     facts = {"split": split, "photos": photos_key(part), "folds": count, "sentence": choice.reason}

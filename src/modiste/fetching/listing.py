@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from modiste.data.photo_columns import find_path_and_url
-from modiste.data.table import column_key
+from modiste.data.table import column_key, empty
 from modiste.data.tables import RowStream, estimate, open_rows
 from modiste.errors import ManifestError
 from modiste.files import StrPath
@@ -72,26 +72,28 @@ class Listing:
         """Look at the file's columns, and read it through where rows may hold several URLs.
 
         Raises:
-            ManifestError: it is missing or empty, or names no URLs.
+            ManifestError: it is missing or has no rows, or names no URLs.
         """
         path = Path(path)
         if path.is_dir():
             raise ManifestError.expected(f"{path} to be a list of URLs", "a folder", "a table with a URL column")
         stream = open_rows(path, encoding=encoding, sheet=sheet)
+        if next(stream.read(), None) is None:
+            raise empty(path)
         columns = stream.columns
         places = {column_key(name): k for k, name in reversed(list(enumerate(columns)))}
         asked = {"url": url_column, "id": id_column}
         roles: dict[str, int] = {}
         for role, name in asked.items():
             if name is not None:
-                roles[role] = _place(path, columns, name, f"--{role}-column")
+                roles[role] = columns.index(_named(stream, name, f"--{role}-column"))
         settled = stream.roles.get("url")
         if "url" not in roles and settled is not None:
             roles["url"] = columns.index(settled)
         found, guessed = find_path_and_url(columns, stream.sample(), [columns[k] for k in roles.values()])
         if "url" not in roles:
             if "url" not in found:
-                known = ", ".join(f"'{column}'" for column in columns[:20])
+                known = ", ".join(f"'{column}'" for column in stream.own_columns()[:20])
                 raise ManifestError.expected(
                     f"a column of urls in {path}", f"only {known}", "--url-column with one of these"
                 )
@@ -122,13 +124,16 @@ class Listing:
         return estimate(self.path)
 
 
-def _place(path: Path, columns: Sequence[str], name: str, option: str) -> int:
-    """The position of a column that an option names, in upper or lower case."""
-    lower = {column.lower(): k for k, column in reversed(list(enumerate(columns)))}
+def _named(stream: RowStream, name: str, option: str) -> str:
+    """The column of the file that an option names, in upper or lower case."""
+    columns = stream.own_columns()
+    lower = {column.lower(): column for column in reversed(columns)}
     if name not in columns and name.lower() not in lower:
         known = ", ".join(f"'{column}'" for column in columns[:20])
-        raise ManifestError.expected(f"column '{name}' in {path}", f"only {known}", f"{option} with one of these")
-    return columns.index(name) if name in columns else lower[name.lower()]
+        raise ManifestError.expected(
+            f"column '{name}' in {stream.path}", f"only {known}", f"{option} with one of these"
+        )
+    return name if name in columns else lower[name.lower()]
 
 
 def file_stem(id_: str) -> str:

@@ -5,6 +5,7 @@ found-0.jsonl, ...     files of folders and patterns, as they were found at the 
 plan.parquet           from the second round on: which photo stands in which part, and what has changed
 part-000000.parquet    a row a photo, as `modiste tag -o tags.parquet` has them
 changes.csv            what the last finished round changed
+products.parquet       where products were asked for, a row a product, as of the last finished round
 
 A job that is finished begins a new round when it is run again: what is new or has changed is tagged, and what has gone
 is dropped. Within a round nothing moves, however often the job is killed and by however many processes: shard 3 of 16
@@ -13,7 +14,6 @@ has the parts 2, 18, 34, ...
 
 from __future__ import annotations
 
-import json
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,39 +27,21 @@ from typing import Any, NamedTuple
 import polars as pl
 from filelock import FileLock
 
-from modiste.errors import RunError, UsageError
-from modiste.files import WRITING, make_folder, only_process, replacing
-from modiste.inference.job_state import JobState, KnownJob, is_foreign, names_of
+from modiste.errors import UsageError
+from modiste.files import WRITING, only_process
+from modiste.inference.job_products import PRODUCTS, write_job_products
+from modiste.inference.job_state import JobState, KnownJob
 from modiste.inference.parts import SEEN, Seen, look, part_path, part_round, read_part, settle, write_part
 from modiste.inference.predictor import BasePredictor
+from modiste.inference.rounds import PART, PLAN_FILE, JobPhotos, Round, open_round
 from modiste.inference.tagging import passing, tagged
-from modiste.inference.update import (
-    AGAIN,
-    GONE,
-    items_of,
-    make_plan,
-    read_changes,
-    staying,
-    write_all_new,
-    write_changes,
-)
+from modiste.inference.update import items_of, read_changes, staying, write_all_new, write_changes
 from modiste.inference.writers import Tagged, as_frame
-from modiste.inputs.arguments import (
-    InputPhoto,
-    Inputs,
-    Kind,
-    LoadPart,
-    TableOptions,
-    grouped,
-    named,
-    printable,
-    write_found,
-)
+from modiste.inputs.arguments import InputPhoto, LoadPart, TableOptions, named
 
-PLAN_FILE, CHANGES = "plan.parquet", "changes.csv"
+CHANGES = "changes.csv"
 _NAMED = 20  # photos that fail are named, the others counted
 _STALE = 3600  # seconds: no part is being written for so long
-PART = 1000  # photos: minutes of work at most, in files that are read with ease
 
 Fetch = Callable[[Iterable[InputPhoto]], Iterator[InputPhoto]]
 Told = Callable[[int, int], None]
@@ -99,6 +81,7 @@ class Done:
         earlier: photos that needed nothing now.
         errors: why the first of them could not be read; the parts have all.
         changes: rows of changes.csv; None while other shards are missing, or where there is no such table.
+        products: rows of products.parquet; likewise.
     """
 
     photos: int
@@ -107,6 +90,7 @@ class Done:
     earlier: int
     errors: tuple[str, ...]
     changes: int | None = None
+    products: int | None = None
 
 
 class _Work(NamedTuple):
@@ -123,21 +107,11 @@ class BulkJob:
 
     Attributes:
         folder: the folder.
-        stock: the photos, as they were when this round began.
-        size: photos a part.
-        round: counts from 1.
-        plan: what stands in which part; None in the first round, where photos stand as they come.
-        resumed: whether this round was begun earlier, so that photos that came since wait for the next one.
-        notes: what was left out, a sentence each.
+        round: what it is to tag now.
     """
 
     folder: Path
-    stock: Inputs
-    size: int
-    round: int = 1
-    plan: pl.DataFrame | None = None
-    resumed: bool = False
-    notes: tuple[str, ...] = ()
+    round: Round
 
     @classmethod
     def open(
@@ -150,6 +124,7 @@ class BulkJob:
         root: str | None = None,
         encoding: str | None = None,
         sheet: str | None = None,
+        product_column: str | None = None,
         size: int = PART,
         stdin: Sequence[InputPhoto] = (),
     ) -> BulkJob:
@@ -159,7 +134,7 @@ class BulkJob:
             folder: new, empty, or this very job's.
             arguments: what names the photos, as for `Inputs.of`.
             model: what tags them, as plain data that changes where predictions would.
-            image_column, root, encoding, sheet, stdin: as for `Inputs.of`.
+            image_column, root, encoding, sheet, product_column, stdin: as for `Inputs.of`.
             size: photos a part; of a job that is there, as it was started.
 
         Raises:
@@ -167,38 +142,8 @@ class BulkJob:
             UsageError, ManifestError: as `Inputs.of`.
             StorageError: the folder can't be written.
         """
-        root, arguments = root and str(Path(root).absolute()), named(arguments)
-        given = {"photos": names_of(arguments), "image_column": image_column, "root": root, "model": model}
-        given |= {key: value for key, value in {"encoding": encoding, "sheet": sheet}.items() if value is not None}
-        tables = TableOptions(image_column, root, encoding, sheet)
-        groups = [_Group(kind, group, tables, stdin) for kind, group in grouped(arguments)]
-        known = KnownJob.read(folder)
-        begins = known is None or known.state.finished  # else it knows its files, which may be gone
-        stocks = [group.inputs() if begins or group.kind == "table" else None for group in groups]
-        make_folder(folder)
-        if is_foreign(folder):
-            raise RunError.expected(f"{folder} to be a new folder or a job's", "another one", "another -o")
-        notes: list[str] = []
-        with FileLock(folder / "job.lock"):  # of several shards that begin together, one writes down what there is
-            known = KnownJob.read(folder)
-            if known is not None:
-                known.refuse_other(folder, given)
-            resumed = known is not None and not known.state.finished
-            if known is None:
-                notes = [note for k, group in enumerate(groups) for note in group.write_found(folder, k)]
-                known = KnownJob(given, size, JobState(since="nothing"))
-            elif known.state.finished:
-                stock = _joined([stock or group.inputs() for stock, group in zip(stocks, groups, strict=True)])
-                notes = _plan_round(folder, stock, known, again=known.given["model"] != json.loads(json.dumps(model)))
-                known = KnownJob(given, known.size, known.state.next())
-            if not resumed:
-                known.write(folder)
-            plan = read_part(folder / PLAN_FILE) if known.state.round > 1 else None
-        found = [
-            stock if stock is not None and group.kind == "table" else Inputs.found(folder / f"found-{k}.jsonl")
-            for k, (stock, group) in enumerate(zip(stocks, groups, strict=True))
-        ]
-        return cls(folder, _joined(found), known.size, known.state.round, plan, resumed, tuple(notes))
+        tables = TableOptions(image_column, root and str(Path(root).absolute()), encoding, sheet, product_column)
+        return cls(folder, open_round(folder, JobPhotos(named(arguments), tables, stdin), model, size))
 
     def run(
         self,
@@ -225,11 +170,12 @@ class BulkJob:
         with only_process(lock, f"shard {share} of {self.folder} to be tagged", "another --shard"):
             self._remove_stale()
             done = self._run(predictor, shard, fetch, progress)
-            return replace(done, changes=self._finish(share))
+            return self._finish(share, done, predictor)
 
     def count(self) -> int:
         """How many photos there are; of text tables, how many lines."""
-        return self.stock.count() if self.plan is None else int((self.plan["change"].fill_null("") != GONE).sum())
+        plan = self.round.plan
+        return self.round.stock.count() if plan is None else len(staying(plan))
 
     def _run(self, predictor: BasePredictor, shard: Shard, fetch: Fetch, progress: Told) -> Done:
         photos = failed = parts = earlier = 0
@@ -292,24 +238,24 @@ class BulkJob:
                 order = places.arg_sort()
                 frame = pl.concat([read_part(path)[old["old_row"]], frame])[order]
                 states = pl.concat([old.select(SEEN.names()), states])[order]
-        write_part(path, frame, states, self.round)
+        write_part(path, frame, states, self.round.number)
         return frame, kept
 
     def _works(self) -> Iterator[_Work]:
         """All parts of the round."""
-        if self.plan is not None:
-            for (number,), rows in self.plan.group_by("part", maintain_order=True):
+        if self.round.plan is not None:
+            for (number,), rows in self.round.plan.group_by("part", maintain_order=True):
                 yield _Work(int(number), partial(self._planned, staying(rows)), rows)  # type: ignore[call-overload]
             return
         numbers = count()
-        for source in self.stock.sources:
-            for load in source.parts(self.size):
+        for source in self.round.stock.sources:
+            for load in source.parts(self.round.size):
                 yield _Work(next(numbers), partial(_looked, load, by_path=source.by_path))
 
     def _planned(self, rows: pl.DataFrame) -> Iterator[tuple[InputPhoto, Seen]]:
         """The photos of a part that are to be tagged."""
         wanted = rows.filter(pl.col("change").is_not_null()).to_dicts()
-        for photo, row in zip(items_of(self.stock, wanted), wanted, strict=True):
+        for photo, row in zip(items_of(self.round.stock, wanted), wanted, strict=True):
             yield photo, look(photo, by_path=False)._replace(identity=row["identity"])
 
     def _is_done(self, work: _Work) -> bool:
@@ -317,27 +263,37 @@ class BulkJob:
         path = part_path(self.folder, work.number)
         if work.rows is None or not path.is_file():
             return path.is_file()
-        return not work.rows["rewrite"][0] or part_round(path) == self.round
+        return not work.rows["rewrite"][0] or part_round(path) == self.round.number
 
-    def _finish(self, share: str) -> int | None:
-        """Note that a shard is done; where it is the last one, write what changed -> how many photos did."""
+    def _finish(self, share: str, done: Done, predictor: BasePredictor) -> Done:
+        """Note that a shard is done; where it is the last one, write what changed, and products."""
         with FileLock(self.folder / "job.lock"):
             known = KnownJob.read(self.folder)
-            if known is None or known.state.round != self.round or known.state.finished:
-                return None
+            if known is None or known.state.round != self.round.number or known.state.finished:
+                return done
             state = replace(known.state, shards=tuple(sorted({*known.state.shards, share})))
-            path, changes = self.folder / CHANGES, None
             if state.covered():
-                if state.since == "nothing":
-                    changes = write_all_new(path, self.folder)
-                elif self.plan is not None:
-                    earlier = read_changes(path) if state.since == "both" and path.is_file() else None
-                    changes = write_changes(path, self.folder, self.plan, earlier)
-                state = replace(state, finished=True, unseen=self.resumed and share == "1/1")
+                done = replace(done, changes=self._write_changes(state), products=self._write_products(predictor))
+                state = replace(state, finished=True, unseen=self.round.resumed and share == "1/1")
             replace(known, state=state).write(self.folder)
             if state.finished:
                 (self.folder / PLAN_FILE).unlink(missing_ok=True)
-            return changes
+            return done
+
+    def _write_changes(self, state: JobState) -> int | None:
+        path = self.folder / CHANGES
+        if state.since == "nothing":
+            return write_all_new(path, self.folder)
+        if self.round.plan is None:
+            return None
+        earlier = read_changes(path) if state.since == "both" and path.is_file() else None
+        return write_changes(path, self.folder, self.round.plan, earlier)
+
+    def _write_products(self, predictor: BasePredictor) -> int | None:
+        if not self.round.by_product:
+            (self.folder / PRODUCTS).unlink(missing_ok=True)  # of a round that was asked for them
+            return None
+        return write_job_products(self.folder, self.round.stock, predictor)
 
     def _remove_stale(self) -> None:
         """What processes that were killed long ago were writing; another shard's is younger."""
@@ -345,51 +301,6 @@ class BulkJob:
             with suppress(FileNotFoundError):  # the other shard has just finished it
                 if time.time() - old.stat().st_mtime > _STALE:
                     old.unlink()
-
-
-class _Group(NamedTuple):
-    """Arguments of one kind that follow each other, and what is known of their tables."""
-
-    kind: Kind
-    arguments: list[str]
-    tables: TableOptions
-    stdin: Sequence[InputPhoto]
-
-    def inputs(self) -> Inputs:
-        """Look at what they name."""
-        return Inputs.of(self.arguments, **self.tables._asdict(), stdin=self.stdin)
-
-    def write_found(self, folder: Path, k: int) -> list[str]:
-        """Write down what they name, but for tables -> what was left out."""
-        if self.kind == "table":
-            return []
-        return write_found(folder / f"found-{k}.jsonl", self.arguments, self.stdin)
-
-
-def _plan_round(folder: Path, stock: Inputs, known: KnownJob, *, again: bool) -> list[str]:
-    """Write the plan of the next round -> what is to be said of it."""
-    plan = make_plan(folder, stock, known.size, again=again, paths=_found_paths(folder))
-    with replacing(folder / PLAN_FILE, pl.exceptions.ComputeError) as temporary:
-        plan.write_parquet(temporary)
-    notes, unknown = stock.notes(), int((plan["change"] == AGAIN).sum())
-    if again:
-        notes.append(f"Another model or other settings than last time: all {unknown:,} photos are tagged again.")
-    elif unknown:
-        notes.append(f"{unknown:,} photos are tagged again: it isn't known what they were last time.")
-    return notes
-
-
-def _found_paths(folder: Path) -> dict[str, str]:
-    """Absolute paths of photos by name, where the first part doesn't say them: an earlier version wrote it."""
-    first = part_path(folder, 0)
-    if first.is_file() and part_round(first):
-        return {}
-    lists = [Inputs.found(path) for path in sorted(folder.glob("found-*.jsonl"))]
-    return {photo.id: printable(str(photo.source)) for stock in lists for photo in stock.items()}
-
-
-def _joined(stocks: Sequence[Inputs]) -> Inputs:
-    return Inputs([source for stock in stocks for source in stock.sources])
 
 
 def _looked(load: LoadPart, *, by_path: bool) -> Iterator[tuple[InputPhoto, Seen]]:

@@ -84,14 +84,14 @@ class KnownJob:
         write_text(folder / JOB, json.dumps(said, indent=1) + "\n")
 
     def refuse_other(self, folder: Path, given: dict[str, Any]) -> None:
-        """Refuse to go on with something else; once finished, tables and the model may have changed.
+        """Refuse to go on with something else; once finished, tables, the model and the column of products may differ.
 
         Raises:
             RunError: it was begun with something else.
         """
         for key, value in given.items():
             value, known = json.loads(json.dumps(value)), self.given.get(key)  # noqa: PLW2901
-            if self.state.finished and key == "model":
+            if self.state.finished and key in ("model", "product_column"):
                 continue
             if self.state.finished and key == "photos" and isinstance(known, list):
                 value, known = [one[:1] for one in value], [one[:1] for one in known]  # noqa: PLW2901

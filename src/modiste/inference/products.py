@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 import numpy as np
 
+from modiste.decisions.decision import Decision
 from modiste.errors import UsageError
 from modiste.files import replacing
 from modiste.inference.predictor import BasePredictor
@@ -72,6 +73,44 @@ class _Seen:
         return f"None of its {len(self.errors)} photos can be read. The first: {self.errors[0]}"
 
 
+class ProductPool:
+    """Photos of products, added one after the other; the products are decided at the end."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str | int, _Seen] = {}
+        self._numbers, self._probs = array("q"), array("f")
+        self._added = self._readable = 0
+
+    def add(self, photo: str, product: str, found: np.ndarray | str) -> None:
+        """Add a photo.
+
+        Args:
+            photo: what it is called.
+            product: what it shows; "" is a product of its own, which is called as it is.
+            found: probs (labels,), or why it could not be read.
+        """
+        seen = self._seen.setdefault(product or self._added, _Seen(product or photo))
+        self._added += 1
+        if isinstance(found, str):
+            seen.errors.append(found)
+            return
+        if not seen.photos:
+            seen.number, self._readable = self._readable, self._readable + 1
+        seen.photos += 1
+        self._numbers.append(seen.number)
+        self._probs.frombytes(found.astype(np.float32).tobytes())
+
+    def decided(self, decision: Decision, label_set: LabelSet) -> list[TaggedProduct]:
+        """All products, in the order of their first photos."""
+        every = np.frombuffer(self._probs, np.float32).reshape(-1, len(label_set))
+        decided = decision.apply_products(every, np.frombuffer(self._numbers, np.int64), label_set)
+        return [_tagged(product, decided, label_set) for product in self._seen.values()]
+
+    def errors(self) -> list[str]:
+        """Why photos could not be read, product by product."""
+        return [error for product in self._seen.values() for error in product.errors]
+
+
 def tag_products(
     items: Iterable[InputPhoto], predictor: BasePredictor, told: Callable[[int], None] = lambda _: None
 ) -> TaggedProducts:
@@ -89,25 +128,11 @@ def tag_products(
             shown.append(item.product)
             yield item
 
-    seen: dict[str | int, _Seen] = {}
-    numbers, probs = array("q"), array("f")
-    readable = 0
-    for k, photo in enumerate(passing(tagged(noted(), predictor), told)):
-        name = shown.popleft()
-        product = seen.setdefault(name or k, _Seen(name or photo.id))
-        if photo.prediction.error is not None:
-            product.errors.append(photo.prediction.error)
-            continue
-        if not product.photos:
-            product.number, readable = readable, readable + 1
-        product.photos += 1
-        numbers.append(product.number)
-        probs.frombytes(photo.prediction.prob_array.astype(np.float32).tobytes())
-    label_set = predictor.label_set
-    every = np.frombuffer(probs, np.float32).reshape(-1, len(label_set))
-    decided = predictor.decision.apply_products(every, np.frombuffer(numbers, np.int64), label_set)
-    errors = [error for product in seen.values() for error in product.errors]
-    return TaggedProducts([_tagged(product, decided, label_set) for product in seen.values()], errors)
+    pool = ProductPool()
+    for photo in passing(tagged(noted(), predictor), told):
+        said = photo.prediction
+        pool.add(photo.id, shown.popleft(), said.prob_array if said.error is None else said.error)
+    return TaggedProducts(pool.decided(predictor.decision, predictor.label_set), pool.errors())
 
 
 def _tagged(product: _Seen, decided: Decided, label_set: LabelSet) -> TaggedProduct:

@@ -145,15 +145,18 @@ def _write(path: Path, rows: Iterable[Change]) -> int:
 
 
 def _changes(folder: Path, plan: pl.DataFrame) -> Iterator[Change]:
+    photo, gone = pl.struct("identity", "key"), pl.col("change").eq_missing(GONE)
+    there = staying(plan).select(photo).to_series()
+    plan = plan.filter(~gone | ~photo.is_in(there.implode()))  # an earlier version tagged a photo once a row
     for (number,), rows in plan.filter(pl.col("rewrite")).group_by("part", maintain_order=True):
-        stays = rows.filter(pl.col("change").fill_null("") != GONE)
+        stays = staying(rows)
         part = read_part(part_path(folder, int(number)), ["photo", "labels", "error"])  # type: ignore[call-overload]
         for (change, before), (id_, labels, error) in zip(
             stays.select("change", "before").iter_rows(), part.iter_rows(), strict=True
         ):
             if change is not None and (change != AGAIN or (before or []) != labels):
                 yield Change(id_, change, "|".join(before or []), "|".join(labels), error or "")
-        for id_, before in rows.filter(pl.col("change") == GONE).select("photo", "before").iter_rows():
+        for id_, before in rows.filter(gone).select("photo", "before").iter_rows():
             yield Change(id_, GONE, "|".join(before or []), "", "")
 
 

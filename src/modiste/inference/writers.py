@@ -100,11 +100,12 @@ def as_frame(photos: Iterable[Tagged], label_set: LabelSet) -> pl.DataFrame:
         schema={"photo": pl.String, "labels": pl.List(pl.String), "error": pl.String},
     )
     table = np.array(probs, dtype=np.float32).reshape(-1, len(label_set))
-    names = _columns(label_set)
+    names = label_columns(label_set)
     return frame.with_columns([pl.Series(name, table[:, k]).fill_nan(None) for k, name in enumerate(names)])
 
 
-def _columns(label_set: LabelSet) -> list[str]:
+def label_columns(label_set: LabelSet) -> list[str]:
+    """Names of the columns of probabilities."""
     return [f"prob.{label}" if label in _FIRST else label for label in label_set.ids]
 
 
@@ -125,7 +126,7 @@ def as_text(prediction: Prediction, id_: str) -> str:
 
 def _write_csv(out: TextIO, photos: Iterator[Tagged], label_set: LabelSet) -> None:
     rows = csv.writer(out, lineterminator="\n")
-    rows.writerow([*_FIRST, *_columns(label_set)])
+    rows.writerow([*_FIRST, *label_columns(label_set)])
     for id_, _, prediction in photos:
         probs = [""] * len(label_set) if prediction.error else [f"{prob:.6f}" for prob in prediction.prob_array]
         rows.writerow([id_, "|".join(prediction.labels), prediction.error or "", *probs])

@@ -6,7 +6,6 @@ Photos come in parts of one size, which hold the same photos whenever the same a
 from __future__ import annotations
 
 import glob
-import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,8 +17,8 @@ from typing import Literal, NamedTuple, TypeVar
 
 from modiste.data.cells import REMOTE
 from modiste.data.photo_files import JUNK_FOLDERS, left_out_notes, photo_files, unreadable
-from modiste.errors import PhotoError, RunError, UsageError
-from modiste.files import replacing
+from modiste.errors import PhotoError, UsageError
+from modiste.words import counted
 
 TABLES = frozenset({".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".json", ".txt"})
 TABLES |= {".xlsx", ".xlsm", ".xlsb", ".xls", ".ods"}  # spreadsheets
@@ -67,19 +66,21 @@ class TableOptions(NamedTuple):
         root: folder that relative paths start from.
         encoding: of a text file.
         sheet: of a spreadsheet.
+        product_column: what names the product of each photo; none is looked for.
     """
 
     image_column: str | None = None
     root: str | None = None
     encoding: str | None = None
     sheet: str | None = None
+    product_column: str | None = None
 
 
 class PhotoStream(NamedTuple):
     """Photos of one argument, or of several files one after the other.
 
     Attributes:
-        size: about how many there are.
+        size: how many there are.
         parts: gives them in parts of a size, each time from the first on.
         notes: what is left out, a sentence each, once all have been counted or read.
         rows: gives those from one position on, so many; None where they name files or URLs.
@@ -118,6 +119,7 @@ class Inputs:
         root: str | None = None,
         encoding: str | None = None,
         sheet: str | None = None,
+        product_column: str | None = None,
         stdin: Sequence[InputPhoto] = (),
     ) -> Inputs:
         """Look at files, folders, glob patterns, URLs and tables.
@@ -128,57 +130,21 @@ class Inputs:
         Args:
             arguments: what names the photos.
             image_column, root, encoding, sheet: of tables; None finds them.
+            product_column: of tables, which all arguments have to be, or standard input.
             stdin: the photos that the argument "-" stands for, from `read_stdin`.
 
         Raises:
-            UsageError: an argument names nothing, or a table that isn't there.
-            ManifestError: a table can't be read, or names no photos.
-        """
-        tables = TableOptions(image_column, root, encoding, sheet)
-        sources: list[PhotoStream] = []
-        for kind, group in grouped(named(arguments)):
-            if kind == "table":
-                from modiste.inputs.tables import photos_in  # with Polars: a tenth of the time that one photo takes
-
-                sources += [photos_in(Path(path), tables) for path in group]
-            else:
-                sources.append(_stdin(stdin) if kind == "stdin" else _files(group))
-        return cls(sources)
-
-    @classmethod
-    def of_products(
-        cls,
-        tables: Sequence[str],
-        column: str,
-        *,
-        image_column: str | None = None,
-        root: str | None = None,
-        encoding: str | None = None,
-        sheet: str | None = None,
-    ) -> Inputs:
-        """Look at tables that say in `column` which product each photo shows; else as `of`.
-
-        Raises:
-            UsageError: an argument is no table.
+            UsageError: an argument names nothing, or a table that isn't there, or all are paths that aren't there.
             ManifestError: a table can't be read, names no photos, or lacks a column that was asked for.
         """
-        from modiste.inputs.tables import photos_in
-
-        options = TableOptions(image_column, root, encoding, sheet)
-        every = named(tables)
-        for argument in every:
-            if not is_table(Path(argument)):
-                want, got = f"tables with a column '{column}' for --by", f"'{argument}', which is none"
-                raise UsageError.expected(want, got, "a .csv, .tsv, .jsonl or .parquet file that lists the photos")
-        return cls([photos_in(Path(path), options, column) for path in every])
-
-    @classmethod
-    def found(cls, path: Path) -> Inputs:
-        """What `write_found` wrote down."""
-        return cls([_listed(path)])
+        tables = TableOptions(image_column, root, encoding, sheet, product_column)
+        every = named(arguments)
+        refuse_missing(every)
+        refuse_no_products(every, product_column)
+        return cls([source for kind, group in grouped(every) for source in sources(kind, group, tables, stdin)])
 
     def count(self) -> int:
-        """How many photos there are; of text tables, how many lines."""
+        """How many photos there are."""
         return sum(source.size() for source in self.sources)
 
     def notes(self) -> list[str]:
@@ -220,6 +186,49 @@ def named(arguments: Iterable[str]) -> list[str]:
     return every
 
 
+def refuse_missing(arguments: Sequence[str]) -> None:
+    """Refuse paths of which none is there; among others, a missing photo is an error of its own.
+
+    Raises:
+        UsageError: no argument is anything but a path that isn't there.
+    """
+
+    def is_missing(argument: str) -> bool:
+        other = argument == STDIN or REMOTE.match(argument) or glob.has_magic(argument)
+        return not other and not os.path.exists(argument)  # noqa: PTH110  Path raises for a name that is too long
+
+    if arguments and all(map(is_missing, arguments)):
+        others = len(arguments) - 1
+        got = f"no such {'file' if not others else 'files'}"
+        where = f"'{arguments[0]}'" + (f" and {counted(others, 'other path')}" if others else "")
+        raise UsageError.expected(f"a photo, a folder or a table at {where}", got, "another path")
+
+
+def refuse_no_products(arguments: Sequence[str], product_column: str | None) -> None:
+    """Refuse what can't say which product a photo shows, where that is asked for.
+
+    Raises:
+        UsageError: an argument is no table.
+    """
+    other = next((group[0] for kind, group in grouped(arguments) if kind == "files"), None)
+    if product_column is not None and other is not None:
+        want, got = f"tables with a column '{product_column}' for --by", f"'{other}', which is none"
+        raise UsageError.expected(want, got, "a .csv, .tsv, .jsonl or .parquet file that lists the photos")
+
+
+def sources(
+    kind: Kind, arguments: Sequence[str], tables: TableOptions, stdin: Sequence[InputPhoto]
+) -> list[PhotoStream]:
+    """The photos of arguments of one kind; errors as of `Inputs.of`."""
+    if kind == "table":
+        from modiste.inputs.tables import photos_in  # with Polars: a tenth of the time that one photo takes
+
+        return photos_in(list(map(Path, arguments)), tables)
+    if kind == "stdin":
+        return [_stdin(stdin)]
+    return [_files(arguments)]
+
+
 def grouped(arguments: Sequence[str]) -> Iterator[tuple[Kind, list[str]]]:
     """Arguments of one kind that follow each other, and the kind: tables, standard input, or all else."""
     for kind, group in groupby(arguments, _argument_kind):
@@ -249,59 +258,6 @@ def files(arguments: Sequence[str]) -> list[Path]:
     return found
 
 
-def write_found(path: Path, arguments: Sequence[str], stdin: Sequence[InputPhoto] = ()) -> list[str]:
-    """Write down the files, folders, patterns and URLs that `arguments` name, for `Inputs.found`.
-
-    Args:
-        path: the list.
-        arguments: what names them.
-        stdin: what "-" stands for.
-
-    Returns:
-        What was left out, a sentence each.
-
-    Raises:
-        UsageError: an argument names nothing, or standard input holds a photo's bytes, which a list can't.
-        StorageError: the list can't be written.
-    """
-    files = _Files(arguments)
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as out:
-        for photo in stdin if arguments == [STDIN] else files:
-            if isinstance(photo.source, bytes):
-                raise UsageError.expected("paths or URLs on standard input", "a photo", "-o tags.csv")
-            out.write(json.dumps(_place(photo)) + "\n")
-    return files.notes()
-
-
-def _place(photo: InputPhoto) -> list[str]:
-    """What a list says of a photo: its name, and its path or URL."""
-    if isinstance(photo.source, Url):
-        return [photo.id, photo.source.address]
-    assert isinstance(photo.source, Path)
-    return [photo.id, str(photo.source.absolute())]
-
-
-def _listed(path: Path) -> PhotoStream:
-    """What `write_found` wrote."""
-    from modiste.data.tables import estimate
-
-    def parts(size: int) -> Iterator[LoadPart]:
-        with path.open(encoding="utf-8") as lines:
-            for chunk in batches(lines, size):
-                yield partial(iter, list(map(_found_before, chunk)))
-
-    return PhotoStream(partial(estimate, path), parts, by_path=True)
-
-
-def _found_before(line: str) -> InputPhoto:
-    try:
-        name, place = json.loads(line)
-    except (ValueError, TypeError) as error:
-        want = "each line of found-*.jsonl to be as it was written"
-        raise RunError.expected(want, f"'{line.strip()[:80]}'", "another -o") from error
-    return InputPhoto(printable(name), Url(place) if REMOTE.match(place) else Path(place))
-
-
 def _stdin(photos: Sequence[InputPhoto]) -> PhotoStream:
     def parts(size: int) -> Iterator[LoadPart]:
         return (partial(iter, chunk) for chunk in batches(photos, size))
@@ -310,10 +266,10 @@ def _stdin(photos: Sequence[InputPhoto]) -> PhotoStream:
 
 
 def _files(arguments: Sequence[str]) -> PhotoStream:
-    files = _Files(arguments)
+    files = NamedFiles(arguments)
     if len(arguments) < 1000:  # a pattern or folder without photos is refused before a model is opened
         for argument in arguments:
-            next(iter(_Files([argument])))
+            next(iter(NamedFiles([argument])))
 
     def parts(size: int) -> Iterator[LoadPart]:
         return (partial(iter, chunk) for chunk in batches(files, size))
@@ -322,7 +278,7 @@ def _files(arguments: Sequence[str]) -> PhotoStream:
 
 
 @dataclass
-class _Files:
+class NamedFiles:
     """Photos that files, folders, patterns and URLs name, found anew each time; what is left out is counted."""
 
     arguments: Sequence[str]

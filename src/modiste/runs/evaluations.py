@@ -8,6 +8,7 @@ model's own test score.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,6 +27,7 @@ from modiste.runs.predictions import photos_key
 from modiste.runs.run import Run
 
 METRICS_FILE = "metrics.json"
+_LONGEST = 200  # bytes of a file's name, without what stands before and after
 METRICS_FORMAT = 2  # format 1 had one document a split, without saying what was scored
 
 
@@ -108,6 +110,21 @@ def evaluation_name(split: str, manifest: str | None = None, thresholds: str | N
     """What a person calls an evaluation: "test", or "test of other.csv, fixed:0.9"."""
     words = split if manifest is None else f"{split} of {Path(manifest).name}"
     return words if thresholds is None else f"{words}, {thresholds}"
+
+
+def evaluation_file_name(
+    split: str, manifest: str | None = None, thresholds: str | None = None, views: str | None = None
+) -> str:
+    """What the files of an evaluation are called by: "test", or "test-of-shop-other.csv-fixed-0.9".
+
+    Another manifest is named with its folder, as tables of several shops may have one name.
+    """
+    words = [split]
+    if manifest is not None:
+        path = Path(manifest).absolute()
+        words += ["of", *filter(None, (path.parent.name, path.name))]
+    name = re.sub(r"[^\w.=-]+", "-", "-".join([*words, *filter(None, (thresholds, views))]))
+    return name.encode()[:_LONGEST].decode(errors="ignore")
 
 
 def read_evaluations(folder: Path) -> list[SavedEvaluation]:

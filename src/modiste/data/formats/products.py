@@ -23,6 +23,7 @@ SEVERAL = r"(?i)^\s*(?:[\[({]\s*['\"]\s*https?://|https?://\S*?[\s,;|]+https?://
 _OF_A_PHOTO = ("option", "variant", "image", "cost per item")  # beginnings of Shopify's columns that no product has
 
 _OF_A_SHOP = ("published", "gift card", "status", "included", "seo", "price", "unit price")  # of its columns, no labels
+NO_LABELS = (*_OF_A_PHOTO, *_OF_A_SHOP)  # beginnings of columns of 1 and 0 that say nothing of what a photo shows
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def _shopify(columns: Sequence[str], handle: str, source: str) -> PhotoRows:
             rows_are = "1 row of a variant has" if without == 1 else f"{without:,} rows of variants have"
             notes.append(f"{rows_are} no '{source}': left out.")
 
-    facts = tuple(name for name in columns if name.lower().startswith((*_OF_A_PHOTO, *_OF_A_SHOP)))
+    facts = tuple(name for name in columns if name.lower().startswith(NO_LABELS))
     # With ids they are rows of photos already, as fetch writes them.
     return PhotoRows(tuple(columns) if own else ("id", *columns), roles, expand, facts)
 
