@@ -18,8 +18,13 @@ from modiste.decisions.calibration import (
     fit_label,
 )
 from modiste.errors import RunError, UsageError
-from modiste.labels import LabelSet
+from modiste.labels import Group, Label, LabelSet
 from modiste.metrics.scores import average_precision
+
+
+def fit_free(targets, probs, folds, method="auto"):
+    """All labels free."""
+    return fit_calibration(targets, probs, folds, LabelSet.free("free", map(str, range(targets.shape[1]))), method)
 
 
 def photos(seed: int, n: int = 4000, slope: float = 1.0, shift: float = 0.0, middle: float = -2.0):
@@ -141,7 +146,7 @@ def test_what_stands_where_the_target_is_unknown_changes_nothing(method):
     target[unknown] = -1
     other = np.where(unknown, np.float32(0.7), prob)
     fits = [
-        fit_calibration(target[keep, None], values[keep, None], folds[keep], method)
+        fit_free(target[keep, None], values[keep, None], folds[keep], method)
         for values, keep in [(prob, slice(None)), (other, slice(None)), (prob, ~unknown)]
     ]
     assert fits[0] == fits[1] == fits[2]
@@ -160,18 +165,18 @@ def test_auto_takes_the_stiffest_method_that_does():
     kinds = [photos(8), photos(8, slope=0.4), photos(8, slope=0.6, shift=1.5), curved(8, 4000)]
     targets, probs = (np.stack(columns, axis=1) for columns in zip(*kinds, strict=True))
     folds = rng.integers(0, 5, 4000)
-    found = fit_calibration(targets, probs, folds)
+    found = fit_free(targets, probs, folds)
     assert tuple(label.method for label in found.labels) == CALIBRATION_METHODS
-    assert found == fit_calibration(targets, probs, folds)
+    assert found == fit_free(targets, probs, folds)
     order = rng.permutation(4000)
-    shuffled = fit_calibration(targets[order], probs[order], folds[order])
+    shuffled = fit_free(targets[order], probs[order], folds[order])
     np.testing.assert_allclose(shuffled.apply(probs), found.apply(probs), rtol=1e-4)
 
 
 def test_auto_changes_little_that_is_right():
     folds = np.arange(400) % 5
     methods = [
-        fit_calibration(t[:, None], p[:, None], folds).labels[0].method for t, p in (photos(s, 400) for s in range(40))
+        fit_free(t[:, None], p[:, None], folds).labels[0].method for t, p in (photos(s, 400) for s in range(40))
     ]
     # A gain beyond one standard error comes by chance in one of six tries, and in most of these by less.
     assert methods.count("none") >= 32
@@ -183,16 +188,16 @@ def test_isotonic_needs_fifty_of_either(monkeypatch):
     target, prob = (rng.random(180) < 0.5 * (z > 0)).astype(np.int8), expit(z).astype(np.float32)
     assert 40 < target.sum() < 50
     given = target[:, None], prob[:, None], np.arange(180) % 5
-    assert fit_calibration(*given).labels[0].method == "platt"
+    assert fit_free(*given).labels[0].method == "platt"
     monkeypatch.setattr("modiste.decisions.calibration.ENOUGH", 40)
-    assert fit_calibration(*given).labels[0].method == "isotonic"
+    assert fit_free(*given).labels[0].method == "isotonic"
 
 
 @pytest.mark.parametrize("value", [0, 1, -1])
 @pytest.mark.parametrize("method", [*CALIBRATION_METHODS, "auto"])
 def test_labels_without_positives_or_negatives_stay(value, method):
     targets, probs = np.full((60, 1), value, np.int8), photos(0, 60)[1][:, None]
-    assert fit_calibration(targets, probs, np.arange(60) % 3, method) == Calibration.none(1)
+    assert fit_free(targets, probs, np.arange(60) % 3, method) == Calibration.none(1)
 
 
 def test_none_returns_every_bit():
@@ -256,6 +261,7 @@ def test_unusable_arguments_are_refused(change, message):
         "targets": np.eye(4, 2, dtype=np.int8),
         "probs": np.full((4, 2), 0.5),
         "folds": np.arange(4),
+        "label_set": LabelSet.free("two", "ab"),
         "method": "auto",
     }
     fit_calibration(**good)

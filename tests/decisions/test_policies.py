@@ -180,13 +180,6 @@ def test_weights_stand_for_repeated_photos():
     np.testing.assert_allclose(by_weight.values, by_copies.values)  # one label: its own is the common one
 
 
-def test_exclusive_groups_need_no_thresholds():
-    labels = LabelSet("kind", (Group("kind", tuple(map(Label, "abc")), exclusive=True),))
-    targets, probs = simulated(5)
-    said = tune_thresholds(Policy("fbeta", 2), targets, probs, labels).thresholds.apply(probs, labels)
-    assert (said.sum(axis=1) == 1).all()
-
-
 @pytest.mark.parametrize("wrong", [np.nan, -0.1, 1.5])
 def test_refuses_what_is_no_probability(wrong):
     targets, probs = simulated(6)

@@ -103,7 +103,7 @@ def test_photos_of_a_product_may_stand_anywhere(tmp_path):
     assert error.startswith("None of its 2 photos can be read. The first: ") and "gone.jpg" in error
     assert np.isnan(found.products[0].prediction.prob_array).all()
     frame = product_frame(found.products, LABELS)
-    assert frame.columns == ["product", "labels", "error", "photos", "failed", "bright", "prob.photos"]
+    assert frame.columns == ["product", "labels", "unsure", "review", "error", "photos", "failed", "bright", "prob.photos"]
     assert frame["bright"].null_count() == 1
 
 
