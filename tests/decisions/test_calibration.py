@@ -175,9 +175,7 @@ def test_auto_takes_the_stiffest_method_that_does():
 
 def test_auto_changes_little_that_is_right():
     folds = np.arange(400) % 5
-    methods = [
-        fit_free(t[:, None], p[:, None], folds).labels[0].method for t, p in (photos(s, 400) for s in range(40))
-    ]
+    methods = [fit_free(t[:, None], p[:, None], folds).labels[0].method for t, p in (photos(s, 400) for s in range(40))]
     # A gain beyond one standard error comes by chance in one of six tries, and in most of these by less.
     assert methods.count("none") >= 32
 

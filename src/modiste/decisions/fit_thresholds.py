@@ -113,7 +113,9 @@ def _free_labels(
             notes.append(f"'{name}' never reaches a precision of {policy.number}, so it is never predicted.")
         elif one.positives < FEW:
             count = f"{one.positives} positive photo{'s' if one.positives != 1 else ''}"
-            notes.append(f"'{name}' has {count} to tune on: its threshold is {_far(one.positives)} to that of all labels.")
+            notes.append(
+                f"'{name}' has {count} to tune on: its threshold is {_far(one.positives)} to that of all labels."
+            )
     for name in (label_set.ids[k] for k, one in counted.items() if not one.positives):
         thresholds[name] = 1.0 if policy.kind == "precision" else drawn.pooled
         fate = "it is never predicted" if policy.kind == "precision" else "its threshold is that of all labels together"

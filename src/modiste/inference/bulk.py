@@ -30,6 +30,7 @@ from filelock import FileLock
 from modiste.errors import RunError, UsageError
 from modiste.files import WRITING, make_folder, only_process, replacing
 from modiste.inference.job_state import JobState, KnownJob, is_foreign, names_of
+from modiste.inference.old_parts import complete_parts
 from modiste.inference.parts import SEEN, Seen, look, part_path, part_round, read_part, settle, write_part
 from modiste.inference.predictor import BasePredictor
 from modiste.inference.tagging import passing, tagged
@@ -224,6 +225,7 @@ class BulkJob:
         lock = self.folder / f"shard-{share.replace('/', '-of-')}.lock"
         with only_process(lock, f"shard {share} of {self.folder} to be tagged", "another --shard"):
             self._remove_stale()
+            complete_parts(self.folder, shard.has, predictor)
             done = self._run(predictor, shard, fetch, progress)
             return replace(done, changes=self._finish(share))
 

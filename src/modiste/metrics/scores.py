@@ -216,7 +216,9 @@ def score(
     baselines = {
         # It predicts every label of an exclusive group, so there is no choice to be right or wrong.
         "yes to everything": _score(targets, constant, yes, label_set, {}),
-        "prevalence": _score(targets, frequent, usual, label_set, _groups(targets, frequent, usual, label_set, base=base)),
+        "prevalence": _score(
+            targets, frequent, usual, label_set, _groups(targets, frequent, usual, label_set, base=base)
+        ),
     }
     scores = _score(targets, probs, decisions, label_set, _groups(targets, probs, decisions, label_set, base=base))
     return replace(scores, baselines=baselines)
