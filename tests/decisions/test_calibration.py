@@ -18,7 +18,7 @@ from modiste.decisions.calibration import (
     fit_label,
 )
 from modiste.errors import RunError, UsageError
-from modiste.labels import Group, Label, LabelSet
+from modiste.labels import LabelSet
 from modiste.metrics.scores import average_precision
 
 

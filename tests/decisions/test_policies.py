@@ -7,7 +7,7 @@ from sklearn.metrics import fbeta_score
 from modiste.decisions.fit_thresholds import POOLING, tune_thresholds
 from modiste.decisions.policies import Policy
 from modiste.errors import UsageError
-from modiste.labels import Group, Label, LabelSet
+from modiste.labels import LabelSet
 
 LABELS = LabelSet.free("three", ["a", "b", "c"])
 

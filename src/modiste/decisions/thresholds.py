@@ -39,7 +39,7 @@ class Thresholds:
         if values.ndim != 1:
             raise UsageError.expected("thresholds of shape (labels,)", f"shape {values.shape}", "one number a label")
         groups = {name: float(np.float32(value)) for name, value in self.groups.items()}
-        every = np.append(values, np.float32([*groups.values()]))
+        every = np.append(values, [*groups.values()])
         outside = every[~((every >= 0) & (every <= 1))]  # this form catches nan too
         if outside.size:
             raise UsageError.expected("thresholds in [0, 1]", f"{outside[0]}", "a probability, such as 0.5")

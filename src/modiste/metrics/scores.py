@@ -71,6 +71,11 @@ class GroupScore:
     ids: tuple[str, ...]
     confusion: np.ndarray
 
+    @property
+    def abstains(self) -> bool:
+        """Whether the group is unsure for some of the photos."""
+        return self.coverage < 1
+
 
 @dataclass(frozen=True, eq=False)
 class Scores:
@@ -279,11 +284,12 @@ def _group(
     one, true, predicted = choices(targets, probs)
     size, majority, said = len(ids), int(base.argmax()), chosen.any(axis=1)
     judged = said & (one | (targets == 0).all(axis=1))
+    right: np.ndarray = (chosen & (targets == 1)).any(axis=1)
     return GroupScore(
         n=int(one.sum()),
         accuracy=_mean(true == predicted),
         coverage=_mean(said[one]),
-        precision=_mean((chosen & (targets == 1)).any(axis=1)[judged]),
+        precision=_mean(right[judged]),
         majority=ids[majority],
         majority_accuracy=_mean(true == majority),
         ids=ids,
