@@ -18,7 +18,7 @@ from modiste.decisions.calibration import (
     fit_label,
 )
 from modiste.errors import RunError, UsageError
-from modiste.labels import LabelSet
+from modiste.labels import Group, Label, LabelSet
 from modiste.metrics.scores import average_precision
 
 
@@ -270,3 +270,75 @@ def test_unusable_arguments_are_refused(change, message):
 def test_another_number_of_labels_is_refused():
     with pytest.raises(UsageError, match=r"\(n, 3\), but got shape \(4, 2\)"):
         Calibration.none(3).apply(np.full((4, 2), 0.5))
+
+
+# Exclusive groups
+
+WEAR = LabelSet(
+    "wear", (Group("garment", tuple(map(Label, "abc")), exclusive=True), Group("style", (Label("casual"),)))
+)
+
+
+def choosing(seed: int, n: int, kind: str, temperature: float = 2.0):
+    """Photos with one of three values or none, a free label, and a network that is too sure by a temperature."""
+    rng = np.random.default_rng(seed)
+    logits = np.append(rng.normal(size=(n, 3)) * 2, np.zeros((n, 1)), axis=1)
+    weights = np.exp(logits)
+    value = (rng.random((n, 1)) > np.cumsum(weights / weights.sum(axis=1, keepdims=True), axis=1)).sum(axis=1)
+    targets = np.append(value[:, None] == np.arange(3), rng.random((n, 1)) < 0.3, axis=1).astype(np.int8)
+    sharp = np.exp(temperature * logits)
+    probs = sharp / sharp.sum(axis=1, keepdims=True) if kind == "softmax" else expit(temperature * logits)
+    probs[:, 3] = expit(rng.normal(size=n) - 1)
+    return targets, probs.astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("method", ["temperature", "platt", "isotonic", "auto"])
+def test_a_group_has_one_map_after_which_its_highest_probability_is_how_often_it_is_right(method, kind):
+    targets, probs = choosing(1, 4000, kind)
+    found = fit_calibration(targets, probs, np.arange(4000) % 5, WEAR, method)
+    assert found.labels[0] == found.labels[1] == found.labels[2]
+    assert found.labels[3] == fit_free(targets[:, 3:], probs[:, 3:], np.arange(4000) % 5, method).labels[0]
+    targets, probs = choosing(2, 20_000, kind)
+    calibrated = found.apply(probs, WEAR)
+    np.testing.assert_array_equal(calibrated[:, :3].argmax(axis=1), probs[:, :3].argmax(axis=1))
+    right = targets[np.arange(20_000), probs[:, :3].argmax(axis=1)]
+    before, after = (np.abs(_gaps(right, one[:, :3].max(axis=1))).max() for one in (probs, calibrated))
+    assert after < before
+    assert after < 0.05 or method == "temperature"  # which is too stiff for independent sigmoids
+
+
+def _gaps(right, top):
+    """Share that is right minus mean probability, among a tenth of the photos each."""
+    return [right[those].mean() - top[those].mean() for those in np.array_split(np.argsort(top), 10)]
+
+
+@pytest.mark.parametrize("slope", [1.5, 20.0])
+def test_the_most_probable_label_stays_so_where_float32_ends(slope):
+    steep = LabelCalibration("platt", slope, y=(1.0,))
+    calibration = Calibration((steep, steep, steep, LabelCalibration()))
+    probs = np.random.default_rng(0).uniform(0.9, 1, (5000, 4)).astype(np.float32)
+    calibrated = calibration.apply(probs, WEAR)[:, :3]
+    assert slope < 20 or (calibration.apply(probs)[:, :3].argmax(axis=1) != probs[:, :3].argmax(axis=1)).any()
+    np.testing.assert_array_equal(calibrated.argmax(axis=1), probs[:, :3].argmax(axis=1))
+    np.testing.assert_allclose(calibrated, calibration.apply(probs)[:, :3], atol=1e-7)
+
+
+@pytest.mark.parametrize("method", ["platt", "auto"])
+def test_what_is_not_known_of_a_group_has_no_part_in_its_map(method):
+    targets, probs = choosing(3, 600, "sigmoid")
+    folds = np.arange(600) % 5
+    more, noise = np.full((200, 4), -1, np.int8), np.random.default_rng(0).random((200, 4), np.float32)
+    more[:100, 0] = 0  # that it isn't the first value says nothing of the most probable one
+    more[:100, 1:] = np.where(np.arange(100)[:, None] % 2, -1, [0, -1, -1])
+    both = np.vstack([targets, more]), np.vstack([probs, noise]), np.append(folds, np.arange(200) % 5)
+    assert fit_calibration(*both, WEAR, method) == fit_calibration(targets, probs, folds, WEAR, method)
+
+
+@pytest.mark.parametrize("method", ["platt", "isotonic", "auto"])
+@pytest.mark.parametrize("value", [-1, 0])
+def test_a_group_of_which_nothing_is_known_or_nothing_holds_stays(value, method):
+    targets, probs = choosing(4, 100, "softmax")
+    targets[:, :3] = value
+    found = fit_calibration(targets, probs, np.arange(100) % 5, WEAR, method)
+    assert found.labels[:3] == (LabelCalibration(),) * 3

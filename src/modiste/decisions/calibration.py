@@ -1,7 +1,8 @@
 """Calibration: a monotone map a label, after which a probability of p is right in a share p of the photos.
 
-The labels of an exclusive group share one map, so that its most probable label stays what it is. The maps work on logits, log(p / (1 - p)), and are all of one kind: straight pieces through knots, continued
-with one slope. A map leaves the order of the photos as it is, and never says 0 or 1.
+The labels of an exclusive group share one map, so that its most probable label stays what it is. The maps work on
+logits, log(p / (1 - p)), and are all of one kind: straight pieces through knots, continued with one slope. A map leaves
+the order of the photos as it is, and never says 0 or 1.
 """
 
 from __future__ import annotations

@@ -145,8 +145,7 @@ class BasePredictor(ABC):
         )
 
     def frame(self, sources: Iterable[PhotoLike]) -> pl.DataFrame:
-        """Tag photos into a table with a row for each: photo, labels (list), unsure (list), review, error, and a column for
-        each label.
+        """Tag photos into a table with a row for each: photo, labels and unsure (lists), review, error, and the labels.
 
         The columns of labels hold probabilities as float32, null where a photo can't be read; that of a label called
         as one of the first five is prob.<label>.

@@ -282,9 +282,9 @@ def _group(
     targets: np.ndarray, probs: np.ndarray, chosen: np.ndarray, ids: tuple[str, ...], base: np.ndarray
 ) -> GroupScore:
     one, true, predicted = choices(targets, probs)
-    size, majority, said = len(ids), int(base.argmax()), chosen.any(axis=1)
-    judged = said & (one | (targets == 0).all(axis=1))
-    right: np.ndarray = (chosen & (targets == 1)).any(axis=1)
+    size, majority, said = len(ids), int(base.argmax()), np.asarray(chosen.any(axis=1))
+    judged = np.asarray(said & (one | (targets == 0).all(axis=1)))
+    right = np.asarray((chosen & (targets == 1)).any(axis=1))
     return GroupScore(
         n=int(one.sum()),
         accuracy=_mean(true == predicted),
