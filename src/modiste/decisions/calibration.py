@@ -16,7 +16,6 @@ import numpy as np
 
 from modiste.errors import RunError, UsageError
 from modiste.labels import UNKNOWN, LabelSet
-from modiste.metrics.group_tops import GroupTops
 from modiste.prediction import check_range
 
 CALIBRATION_METHODS = ("none", "temperature", "platt", "isotonic")  # from the stiffest to the most flexible
@@ -176,6 +175,8 @@ def fit_calibration(
     Raises:
         UsageError: shapes differ, a probability is outside [0, 1], one fold only, or an unknown method.
     """
+    from modiste.metrics.group_tops import GroupTops  # tagging loads no metrics
+
     _check(targets, probs, folds)
     fit = partial(_choose, folds=folds) if method == "auto" else partial(fit_label, method=method)
     maps = [LabelCalibration()] * len(label_set)

@@ -245,11 +245,8 @@ class BulkJob:
                 earlier += len(why)
                 progress(photos + len(why) - earlier, earlier)
             else:
-
-                def told(done: int, earlier: int = earlier) -> None:
-                    progress(done, earlier)
-
-                frame, kept = self._tag(work, predictor, fetch, partial(_shifted, told, photos - earlier))
+                told = partial(_told, progress, photos - earlier, earlier)
+                frame, kept = self._tag(work, predictor, fetch, told)
                 earlier += kept
                 why = frame["error"]
             photos, parts = photos + len(why), parts + 1
@@ -398,5 +395,5 @@ def _looked(load: LoadPart, *, by_path: bool) -> Iterator[tuple[InputPhoto, Seen
     yield from ((photo, look(photo, by_path=by_path)) for photo in load())
 
 
-def _shifted(told: Callable[[int], None], before: int, done: int) -> None:
-    told(before + done)
+def _told(progress: Told, before: int, earlier: int, done: int) -> None:
+    progress(before + done, earlier)
