@@ -103,7 +103,7 @@ def print_scores(evaluation: Evaluation) -> None:
         table.add_row(escape(f"accuracy {group}"), f"{result.accuracy:.4f}", _range(evaluation, name), *beside)
         if result.abstains or evaluation.decision.thresholds.groups.get(group):
             table.add_row(escape(f"coverage {group}"), f"{result.coverage:.4f}")
-            table.add_row(escape(f"precision of said {group}"), f"{result.precision:.4f}")
+            table.add_row(escape(f"precision {group}"), f"{result.precision:.4f}")
     Console().print(table)
     if evaluation.products is not None:
         print_products(evaluation.products)

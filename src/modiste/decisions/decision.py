@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -120,6 +120,10 @@ class Decision:
         """
         pooled = pool(probs, products, label_set, self.product_rule.pooling)
         return Decided(pooled, self.product_rule.thresholds.apply(pooled, label_set))
+
+    def without_groups(self, label_set: LabelSet) -> Self:
+        """The same, but of an exclusive group the most probable label is always chosen."""
+        return replace(self, thresholds=self.thresholds.with_groups({}, label_set))
 
     def unsure(self, decided: Decided, label_set: LabelSet) -> list[tuple[str, ...]]:
         """What a person should look at, of each photo or product.
