@@ -404,7 +404,7 @@ def test_a_precision_of_a_group_is_tuned_shown_and_applied(choosing, tmp_path, m
     assert "Exclusive groups" in page and f"{decision['groups']['kind']:.3f}" in page
     code, out, err = modiste("info", run)
     assert code == 0, err
-    assert out.count(f"above {decision['groups']['kind']:.3f}") == 4 + 1  # of each label, and in the card
+    assert out.count(f"above {decision['groups']['kind']:.3f}") >= 4 + 1  # of each label, and in the card
     assert f"kind is said where its most probable value is above {decision['groups']['kind']:.3f}, else unsure." in out
 
 
