@@ -26,7 +26,7 @@ def prediction(**changes):
         "label_set": LABELS,
         "prob_array": np.array([0.7, 0.2, 0.9, 0.4], np.float32),
         "labels": ("dress", "casual"),
-        "thresholds": np.array([0.5, 0.5, 0.3, 0.6], np.float32),
+        "thresholds": np.array([np.nan, np.nan, 0.3, 0.6], np.float32),  # of kind the most probable is chosen
     }
     return Prediction(**{**settings, **changes})
 
@@ -60,10 +60,21 @@ def test_its_card_has_bars_thresholds_and_names_and_nothing_foreign():
     seen = Tags(prediction()._repr_html_())
     assert not seen.open
     assert set(seen.tags) == {"div", "span", "b", "i"}  # nothing of what the names spell
-    assert seen.titles == ["threshold 0.30", "threshold 0.60"]  # of the exclusive group the most probable is chosen
+    assert seen.titles == ["threshold 0.30", "threshold 0.60"]
     assert [one for one in seen.text if one.startswith("0.")] == ["0.90", "0.70", "0.40", "0.20"]
     assert "a<script>.jpg" in seen.text
     assert "Dress <b> ✓" in seen.text
+
+
+def test_a_group_that_may_abstain_has_a_line_and_is_named_where_it_is_unsure():
+    said = prediction(
+        labels=("casual",), unsure=("kind", "street"), thresholds=np.array([0.8, 0.8, 0.3, 0.6], np.float32)
+    )
+    assert Tags(said._repr_html_()).titles == ["threshold 0.30", "threshold 0.80", "threshold 0.60", "threshold 0.80"]
+    assert repr(said) == "Prediction('a<script>.jpg', casual 0.90, kind unsure (dress 0.70))"
+    assert said.words == "casual 0.90, kind unsure (dress 0.70)"
+    assert said.review and not prediction().review
+    assert prediction(error="Expected so.", labels=()).review
 
 
 def test_its_card_shows_what_is_probable_and_all_that_is_chosen():

@@ -64,8 +64,12 @@ class Prediction:
         labels: ids of the chosen labels, in label order; empty where the photo can't be read.
         error: the sentence that says why it can't be read; None where it can.
         maps, cells: what `heatmap` is made of.
-        thresholds: (labels,) float32, above which a label of a free group is chosen; None where that is not known.
+        thresholds: (labels,) float32, above which a label is chosen; nan where the most probable one of an exclusive
+            group always is; None where that is not known.
         preview: gives the photo, small, (height, width, 3) uint8 RGB; None where it isn't kept.
+        unsure: names of the exclusive groups of which no label is chosen, as none is probable enough. Where the
+            model's thresholds were tuned (not "fixed" or "top"), also ids of the free labels that are chosen with a
+            probability below one half, or not chosen with one above.
     """
 
     photo: str
@@ -77,14 +81,12 @@ class Prediction:
     cells: MapCells | None = None
     thresholds: np.ndarray | None = None
     preview: Callable[[], np.ndarray] | None = None
+    unsure: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         if self.error is not None:
             return f"{type(self).__name__}({self.photo!r}, error={self.error!r})"
-        probs = self.probs
-        chosen = sorted(self.labels, key=lambda label: -probs[label])
-        words = ", ".join(f"{label} {probs[label]:.2f}" for label in chosen) or "no label"
-        return f"{type(self).__name__}({self.photo!r}, {words})"
+        return f"{type(self).__name__}({self.photo!r}, {self.words or 'no label'})"
 
     def _repr_html_(self) -> str:
         """For notebooks: the photo, and a bar for each label that is chosen or probable, with its threshold."""
@@ -102,8 +104,7 @@ class Prediction:
     def _bar(self, k: int, chosen: bool) -> str:
         """One label: its name, its probability as a bar, a line at its threshold, and the number."""
         name, prob = escape(self.label_set.names()[k]), float(self.prob_array[k])
-        decides = self.thresholds is not None and k in self.label_set.free_labels
-        threshold = float(self.thresholds[k]) if decides and self.thresholds is not None else 0.0
+        threshold = np.nan if self.thresholds is None else float(self.thresholds[k])
         line = (
             f'<i title="threshold {threshold:.2f}" style="position:absolute;left:{100 * threshold:.1f}%;top:-2px;'
             f'bottom:-2px;border-left:2px solid currentColor"></i>'
@@ -123,6 +124,23 @@ class Prediction:
     def probs(self) -> dict[str, float]:
         """Label id -> probability in [0, 1], in label order."""
         return dict(zip(self.label_set.ids, map(float, self.prob_array), strict=True))
+
+    @property
+    def review(self) -> bool:
+        """Whether a person should look at the photo: something is unsure, or it can't be read."""
+        return bool(self.unsure) or self.error is not None
+
+    @property
+    def words(self) -> str:
+        """Its labels with their probabilities, the surest first, then the groups that are unsure: "garment unsure
+        (shirt 0.41)"; "" where there is neither.
+        """
+        probs = self.probs
+        words = [f"{label} {probs[label]:.2f}" for label in sorted(self.labels, key=lambda label: -probs[label])]
+        for group in (one for one in self.label_set.groups if one.exclusive and one.name in self.unsure):
+            best = max((label.id for label in group.labels), key=lambda label: probs[label])
+            words.append(f"{group.name} unsure ({best} {probs[best]:.2f})")
+        return ", ".join(words)
 
     def heatmap(self, label: str, side: int | None = None) -> np.ndarray:
         """Where the evidence for a label lies.

@@ -18,8 +18,13 @@ from modiste.decisions.calibration import (
     fit_label,
 )
 from modiste.errors import RunError, UsageError
-from modiste.labels import LabelSet
+from modiste.labels import Group, Label, LabelSet
 from modiste.metrics.scores import average_precision
+
+
+def fit_free(targets, probs, folds, method="auto"):
+    """All labels free."""
+    return fit_calibration(targets, probs, folds, LabelSet.free("free", map(str, range(targets.shape[1]))), method)
 
 
 def photos(seed: int, n: int = 4000, slope: float = 1.0, shift: float = 0.0, middle: float = -2.0):
@@ -141,7 +146,7 @@ def test_what_stands_where_the_target_is_unknown_changes_nothing(method):
     target[unknown] = -1
     other = np.where(unknown, np.float32(0.7), prob)
     fits = [
-        fit_calibration(target[keep, None], values[keep, None], folds[keep], method)
+        fit_free(target[keep, None], values[keep, None], folds[keep], method)
         for values, keep in [(prob, slice(None)), (other, slice(None)), (prob, ~unknown)]
     ]
     assert fits[0] == fits[1] == fits[2]
@@ -160,19 +165,17 @@ def test_auto_takes_the_stiffest_method_that_does():
     kinds = [photos(8), photos(8, slope=0.4), photos(8, slope=0.6, shift=1.5), curved(8, 4000)]
     targets, probs = (np.stack(columns, axis=1) for columns in zip(*kinds, strict=True))
     folds = rng.integers(0, 5, 4000)
-    found = fit_calibration(targets, probs, folds)
+    found = fit_free(targets, probs, folds)
     assert tuple(label.method for label in found.labels) == CALIBRATION_METHODS
-    assert found == fit_calibration(targets, probs, folds)
+    assert found == fit_free(targets, probs, folds)
     order = rng.permutation(4000)
-    shuffled = fit_calibration(targets[order], probs[order], folds[order])
+    shuffled = fit_free(targets[order], probs[order], folds[order])
     np.testing.assert_allclose(shuffled.apply(probs), found.apply(probs), rtol=1e-4)
 
 
 def test_auto_changes_little_that_is_right():
     folds = np.arange(400) % 5
-    methods = [
-        fit_calibration(t[:, None], p[:, None], folds).labels[0].method for t, p in (photos(s, 400) for s in range(40))
-    ]
+    methods = [fit_free(t[:, None], p[:, None], folds).labels[0].method for t, p in (photos(s, 400) for s in range(40))]
     # A gain beyond one standard error comes by chance in one of six tries, and in most of these by less.
     assert methods.count("none") >= 32
 
@@ -183,16 +186,16 @@ def test_isotonic_needs_fifty_of_either(monkeypatch):
     target, prob = (rng.random(180) < 0.5 * (z > 0)).astype(np.int8), expit(z).astype(np.float32)
     assert 40 < target.sum() < 50
     given = target[:, None], prob[:, None], np.arange(180) % 5
-    assert fit_calibration(*given).labels[0].method == "platt"
+    assert fit_free(*given).labels[0].method == "platt"
     monkeypatch.setattr("modiste.decisions.calibration.ENOUGH", 40)
-    assert fit_calibration(*given).labels[0].method == "isotonic"
+    assert fit_free(*given).labels[0].method == "isotonic"
 
 
 @pytest.mark.parametrize("value", [0, 1, -1])
 @pytest.mark.parametrize("method", [*CALIBRATION_METHODS, "auto"])
 def test_labels_without_positives_or_negatives_stay(value, method):
     targets, probs = np.full((60, 1), value, np.int8), photos(0, 60)[1][:, None]
-    assert fit_calibration(targets, probs, np.arange(60) % 3, method) == Calibration.none(1)
+    assert fit_free(targets, probs, np.arange(60) % 3, method) == Calibration.none(1)
 
 
 def test_none_returns_every_bit():
@@ -256,6 +259,7 @@ def test_unusable_arguments_are_refused(change, message):
         "targets": np.eye(4, 2, dtype=np.int8),
         "probs": np.full((4, 2), 0.5),
         "folds": np.arange(4),
+        "label_set": LabelSet.free("two", "ab"),
         "method": "auto",
     }
     fit_calibration(**good)
@@ -266,3 +270,75 @@ def test_unusable_arguments_are_refused(change, message):
 def test_another_number_of_labels_is_refused():
     with pytest.raises(UsageError, match=r"\(n, 3\), but got shape \(4, 2\)"):
         Calibration.none(3).apply(np.full((4, 2), 0.5))
+
+
+# Exclusive groups
+
+WEAR = LabelSet(
+    "wear", (Group("garment", tuple(map(Label, "abc")), exclusive=True), Group("style", (Label("casual"),)))
+)
+
+
+def choosing(seed: int, n: int, kind: str, temperature: float = 2.0):
+    """Photos with one of three values or none, a free label, and a network that is too sure by a temperature."""
+    rng = np.random.default_rng(seed)
+    logits = np.append(rng.normal(size=(n, 3)) * 2, np.zeros((n, 1)), axis=1)
+    weights = np.exp(logits)
+    value = (rng.random((n, 1)) > np.cumsum(weights / weights.sum(axis=1, keepdims=True), axis=1)).sum(axis=1)
+    targets = np.append(value[:, None] == np.arange(3), rng.random((n, 1)) < 0.3, axis=1).astype(np.int8)
+    sharp = np.exp(temperature * logits)
+    probs = sharp / sharp.sum(axis=1, keepdims=True) if kind == "softmax" else expit(temperature * logits)
+    probs[:, 3] = expit(rng.normal(size=n) - 1)
+    return targets, probs.astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("method", ["temperature", "platt", "isotonic", "auto"])
+def test_a_group_has_one_map_after_which_its_highest_probability_is_how_often_it_is_right(method, kind):
+    targets, probs = choosing(1, 4000, kind)
+    found = fit_calibration(targets, probs, np.arange(4000) % 5, WEAR, method)
+    assert found.labels[0] == found.labels[1] == found.labels[2]
+    assert found.labels[3] == fit_free(targets[:, 3:], probs[:, 3:], np.arange(4000) % 5, method).labels[0]
+    targets, probs = choosing(2, 20_000, kind)
+    calibrated = found.apply(probs, WEAR)
+    np.testing.assert_array_equal(calibrated[:, :3].argmax(axis=1), probs[:, :3].argmax(axis=1))
+    right = targets[np.arange(20_000), probs[:, :3].argmax(axis=1)]
+    before, after = (np.abs(_gaps(right, one[:, :3].max(axis=1))).max() for one in (probs, calibrated))
+    assert after < before
+    assert after < 0.05 or method == "temperature"  # which is too stiff for independent sigmoids
+
+
+def _gaps(right, top):
+    """Share that is right minus mean probability, among a tenth of the photos each."""
+    return [right[those].mean() - top[those].mean() for those in np.array_split(np.argsort(top), 10)]
+
+
+@pytest.mark.parametrize("slope", [1.5, 20.0])
+def test_the_most_probable_label_stays_so_where_float32_ends(slope):
+    steep = LabelCalibration("platt", slope, y=(1.0,))
+    calibration = Calibration((steep, steep, steep, LabelCalibration()))
+    probs = np.random.default_rng(0).uniform(0.9, 1, (5000, 4)).astype(np.float32)
+    calibrated = calibration.apply(probs, WEAR)[:, :3]
+    assert slope < 20 or (calibration.apply(probs)[:, :3].argmax(axis=1) != probs[:, :3].argmax(axis=1)).any()
+    np.testing.assert_array_equal(calibrated.argmax(axis=1), probs[:, :3].argmax(axis=1))
+    np.testing.assert_allclose(calibrated, calibration.apply(probs)[:, :3], atol=1e-7)
+
+
+@pytest.mark.parametrize("method", ["platt", "auto"])
+def test_what_is_not_known_of_a_group_has_no_part_in_its_map(method):
+    targets, probs = choosing(3, 600, "sigmoid")
+    folds = np.arange(600) % 5
+    more, noise = np.full((200, 4), -1, np.int8), np.random.default_rng(0).random((200, 4), np.float32)
+    more[:100, 0] = 0  # that it isn't the first value says nothing of the most probable one
+    more[:100, 1:] = np.where(np.arange(100)[:, None] % 2, -1, [0, -1, -1])
+    both = np.vstack([targets, more]), np.vstack([probs, noise]), np.append(folds, np.arange(200) % 5)
+    assert fit_calibration(*both, WEAR, method) == fit_calibration(targets, probs, folds, WEAR, method)
+
+
+@pytest.mark.parametrize("method", ["platt", "isotonic", "auto"])
+@pytest.mark.parametrize("value", [-1, 0])
+def test_a_group_of_which_nothing_is_known_or_nothing_holds_stays(value, method):
+    targets, probs = choosing(4, 100, "softmax")
+    targets[:, :3] = value
+    found = fit_calibration(targets, probs, np.arange(100) % 5, WEAR, method)
+    assert found.labels[:3] == (LabelCalibration(),) * 3

@@ -14,7 +14,7 @@ from modiste.decisions.label_shift import adjust
 from modiste.decisions.policies import Policy
 from modiste.decisions.thresholds import Thresholds
 from modiste.errors import RunError, UsageError
-from modiste.labels import LabelSet
+from modiste.labels import Group, Label, LabelSet
 from modiste.metrics.bootstrap import interval, replicate
 
 LABELS = LabelSet.free("three", ["shirt", "dress", "民族"])
@@ -292,3 +292,118 @@ def test_intervals_of_cross_fitted_scores_hold_the_truth():
         low, high = interval(draws)
         held += low <= truth <= high
     assert 34 <= held <= 40
+
+
+# Groups that may be unsure
+
+WEAR = LabelSet(
+    "wear",
+    (Group("garment", tuple(map(Label, "abc")), exclusive=True), Group("style", (Label("casual"), Label("street")))),
+)
+
+
+def choosing(seed: int, n: int, kind: str = "softmax"):
+    """Photos with one of three garments or none, two free labels, and a network that is too sure of itself."""
+    rng = np.random.default_rng(seed)
+    logits = np.append(rng.normal(size=(n, 3)) * 2, np.zeros((n, 1)), axis=1)
+    share = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    value = (rng.random((n, 1)) > np.cumsum(share, axis=1)).sum(axis=1)
+    sharp = np.exp(2 * logits)
+    probs = sharp / sharp.sum(axis=1, keepdims=True) if kind == "softmax" else 1 / (1 + np.exp(-2 * logits))
+    style = (rng.random((n, 2)) < 0.4).astype(np.int8)
+    targets = np.append(value[:, None] == np.arange(3), style, axis=1).astype(np.int8)
+    return targets, np.append(probs[:, :3], 0.4 * style + 0.6 * rng.random((n, 2)), axis=1).astype(np.float32)
+
+
+def unsure_decision(products=False):
+    thresholds = Thresholds(np.full(5, 0.3), "by hand").with_groups({"garment": 0.4}, WEAR)
+    rule = ProductRule("mean", Thresholds(np.full(5, 0.2), "by hand").with_groups({"garment": 0.6}, WEAR))
+    return Decision(Policy.parse("fbeta:2"), thresholds, Calibration.none(5), products=rule if products else None)
+
+
+@pytest.mark.parametrize("products", [False, True])
+def test_thresholds_of_groups_travel_and_stand_where_labels_have_theirs(products, tmp_path):
+    made = unsure_decision(products)
+    made.write(tmp_path / "d.json", WEAR)
+    content = json.loads((tmp_path / "d.json").read_text(encoding="utf-8"))
+    assert content["groups"] == {"garment": 0.4}
+    assert [content["thresholds"][label] for label in WEAR.ids] == [0.4, 0.4, 0.4, 0.3, 0.3]
+    assert not products or content["products"]["groups"] == {"garment": 0.6}
+    back = Decision.read(tmp_path / "d.json", WEAR)
+    assert (back.key, back.thresholds_key) == (made.key, made.thresholds_key)
+    raw = choosing(0, 100)[1]
+    np.testing.assert_array_equal(back.apply(raw, WEAR).decisions, made.apply(raw, WEAR).decisions)
+    pairs = np.arange(100) // 2
+    two = back.apply_products(raw, pairs, WEAR)
+    limit = 0.6 if products else 0.4
+    np.testing.assert_array_equal(two.decisions[:, :3].any(axis=1), two.probs[:, :3].max(axis=1) > np.float32(limit))
+
+
+def test_a_group_edited_by_hand_is_what_is_applied_and_shown(tmp_path):
+    content = json.loads(json.dumps(unsure_decision().to_dict(WEAR)))
+    content["groups"]["garment"] = 0.8
+    back = Decision.from_dict(content, WEAR, "decision.json")
+    assert back.thresholds.values[:3].tolist() == np.float32([0.8] * 3).tolist()
+    assert back.thresholds_key != unsure_decision().thresholds_key and back.key != unsure_decision().key
+
+
+def test_files_of_an_earlier_modiste_always_say_the_most_probable_and_keep_their_keys():
+    content = json.loads(json.dumps(unsure_decision().to_dict(WEAR)))
+    del content["groups"]
+    back = Decision.from_dict(content, WEAR, "decision.json")
+    raw = choosing(1, 200)[1]
+    assert (back.apply(raw, WEAR).decisions[:, :3].sum(axis=1) == 1).all()
+    assert back.to_dict(WEAR)["groups"] is None
+    # Keys as modiste 0.1 made them, before groups had thresholds.
+    assert back.thresholds_key == "4f01391432a918c9"
+    assert back.key[:16] == "97a5e33e3a9a4a58"
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"), [({"hat": 0.5}, "'hat'"), ({"garment": 2}, "2"), ({"garment": "x"}, "JSON"), (3, "JSON")]
+)
+def test_refuses_groups_that_do_not_fit(groups, message):
+    content = json.loads(json.dumps(unsure_decision().to_dict(WEAR))) | {"groups": groups}
+    with pytest.raises(RunError, match=message):
+        Decision.from_dict(content, WEAR, "decision.json")
+
+
+def test_what_is_unsure():
+    probs = np.array([[0.3, 0.35, 0.2, 0.9, 0.1], [0.1, 0.45, 0.1, 0.4, 0.55], [0.1, 0.45, 0.1, 0.5, 0.5]], np.float32)
+    decided = unsure_decision().apply(probs, WEAR)
+    assert unsure_decision().unsure(decided, WEAR) == [("garment",), ("casual",), ()]  # street is above both
+    free = replace(unsure_decision(), thresholds=Thresholds(np.full(5, 0.6), "by hand"))
+    assert free.unsure(free.apply(probs, WEAR), WEAR) == [(), ("street",), ()]
+    for policy in ("fixed:0.3", "top:1"):
+        untuned = Decision.untuned(policy, WEAR)
+        assert untuned.unsure(untuned.apply(probs, WEAR), WEAR) == [(), (), ()]
+    assert unsure_decision().unsure(unsure_decision().apply(probs[:0], WEAR), WEAR) == []
+
+
+@pytest.mark.parametrize("kind", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("calibration", ["none", "auto"])
+@pytest.mark.parametrize("precision", [0.7, 0.9])
+def test_a_precision_holds_out_of_fold_and_covers_what_it_can(precision, calibration, kind):
+    targets, raw = choosing(5, 6000, kind)
+    folds = make_folds(targets, None, 5)
+    config = DecideConfig(policy=f"precision:{precision}", calibration=calibration)
+    decided = cross_fit_decision(config, targets, raw, folds, WEAR)
+    said = decided.decisions[:, :3].any(axis=1)
+    right = (decided.decisions[:, :3] & targets[:, :3]).any(axis=1)
+    assert right[said].mean() == pytest.approx(precision, abs=0.02)
+    # The most that can be said with that precision: photos by their highest probability, from the surest on.
+    order = np.argsort(-raw[:, :3].max(axis=1), kind="stable")
+    hit = targets[np.arange(6000), raw[:, :3].argmax(axis=1)][order]
+    share = np.cumsum(hit) / np.arange(1, 6001)
+    most = (np.flatnonzero(share >= precision)[-1] + 1) / 6000
+    assert said.mean() == pytest.approx(most, abs=0.04)
+
+
+def test_values_that_no_photo_to_tune_on_has_are_still_said():
+    targets, raw = choosing(6, 2000)
+    kept = targets[:, 2] == 0  # the third value comes only later
+    fitted = fit_decision(
+        DecideConfig(policy="precision:0.8"), targets[kept], raw[kept], np.arange(kept.sum()) % 5, WEAR
+    ).decision
+    decisions = fitted.apply(raw[~kept], WEAR).decisions
+    assert decisions[:, 2].mean() > 0.3

@@ -180,13 +180,6 @@ def test_weights_stand_for_repeated_photos():
     np.testing.assert_allclose(by_weight.values, by_copies.values)  # one label: its own is the common one
 
 
-def test_exclusive_groups_need_no_thresholds():
-    labels = LabelSet("kind", (Group("kind", tuple(map(Label, "abc")), exclusive=True),))
-    targets, probs = simulated(5)
-    said = tune_thresholds(Policy("fbeta", 2), targets, probs, labels).thresholds.apply(probs, labels)
-    assert (said.sum(axis=1) == 1).all()
-
-
 @pytest.mark.parametrize("wrong", [np.nan, -0.1, 1.5])
 def test_refuses_what_is_no_probability(wrong):
     targets, probs = simulated(6)
@@ -199,3 +192,166 @@ def test_refuses_photos_that_have_none_of_the_labels():
     targets, probs = simulated(7)
     with pytest.raises(UsageError, match="none to tune on"):
         tune_thresholds(Policy("fbeta", 2), np.minimum(targets, 0), probs, LABELS)
+
+
+# Exclusive groups
+
+WEAR = LabelSet(
+    "wear",
+    (
+        Group("garment", tuple(map(Label, "abc")), exclusive=True),
+        Group("style", (Label("casual"),)),
+        Group("colour", tuple(map(Label, ("red", "blue"))), exclusive=True),
+    ),
+)
+
+
+def choosing(seed: int, n: int, kind: str = "softmax"):
+    """Photos with one of three garments or none, a free label, and one of two colours or an unknown one."""
+    rng = np.random.default_rng(seed)
+    targets, probs = np.zeros((n, 6), np.int8), np.zeros((n, 6), np.float32)
+    for at in ([0, 1, 2], [4, 5]):
+        logits = np.append(rng.normal(size=(n, len(at))) * 2, np.zeros((n, 1)), axis=1)
+        share = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        value = (rng.random((n, 1)) > np.cumsum(share, axis=1)).sum(axis=1)
+        targets[:, at] = value[:, None] == np.arange(len(at))
+        probs[:, at] = share[:, :-1] if kind == "softmax" else 1 / (1 + np.exp(-logits[:, :-1]))
+    targets[rng.random(n) < 0.3, 4:] = -1
+    targets[:, 3] = rng.random(n) < 0.3
+    probs[:, 3] = np.clip(0.3 * targets[:, 3] + rng.random(n) * 0.6, 0, 1)
+    return targets, np.round(probs, 2)  # with ties
+
+
+def said_of(threshold, targets, probs):
+    """How many photos of a group are said, how many of them rightly, and how many have a value; none unknown."""
+    known = (targets >= 0).all(axis=1)
+    targets, probs = targets[known], probs[known]
+    said = [int(row.argmax()) if row.max() > np.float32(threshold) else None for row in probs]
+    right = sum(value is not None and target[value] == 1 for value, target in zip(said, targets, strict=True))
+    return sum(value is not None for value in said), right, int(targets.sum())
+
+
+def reached(policy, threshold, targets, probs):
+    said, right, valued = said_of(threshold, targets, probs)
+    if policy.kind == "precision":
+        return right / said if said else 0
+    if policy.kind == "recall":
+        return right / valued
+    return (1 + policy.value**2) * right / max(said + policy.value**2 * valued, 1)
+
+
+ONE_GROUP = LabelSet("one", WEAR.groups[:2])
+
+
+@pytest.mark.parametrize("kind", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("text", ["precision:0.9", "precision:0.7", "recall:0.5", "recall:0.9", "fbeta:1", "fbeta:0.5"])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_group_alone_gets_what_brute_force_finds(seed, text, kind):
+    policy = Policy.parse(text)
+    targets, probs = (part[:, :4] for part in choosing(seed, 400, kind))
+    tuned = tune_thresholds(policy, targets, probs, ONE_GROUP)
+    found = tuned.thresholds.groups["garment"]
+    assert set(tuned.thresholds.values[:3].tolist()) == {found}
+    every = np.append(0, np.unique(probs[:, :3].max(axis=1)))
+    cuts = ((every[1:] + every[:-1]) / 2).tolist()
+    scores = [reached(policy, cut, targets[:, :3], probs[:, :3]) for cut in cuts]
+    own = reached(policy, found, targets[:, :3], probs[:, :3])
+    if policy.kind == "fbeta":
+        assert own == pytest.approx(max(scores))
+        return
+    fitting = [cut for cut, score in zip(cuts, scores, strict=True) if score >= policy.value]
+    if not fitting:
+        assert (policy.kind, found) == ("recall", 0)
+        assert "'garment' never reaches a recall of 0.9, so its most probable value is always said" in tuned.notes[0]
+        return
+    best = min(fitting) if policy.kind == "precision" else max(fitting)
+    assert found == pytest.approx(best, abs=1e-6)
+    assert own >= policy.value
+
+
+def test_of_several_groups_each_keeps_its_precision_and_is_near_its_own_threshold():
+    targets, probs = choosing(1, 3000)
+    groups = tune_thresholds(Policy.parse("precision:0.8"), targets, probs, WEAR).thresholds.groups
+    for name, at in WEAR.exclusive.items():
+        said, right, _ = said_of(groups[name], targets[:, at], probs[:, at])
+        assert right / said >= 0.8
+        alone = LabelSet("alone", (next(one for one in WEAR.groups if one.name == name),))
+        own = tune_thresholds(Policy.parse("precision:0.8"), targets[:, at], probs[:, at], alone).thresholds.groups
+        assert groups[name] == pytest.approx(own[name], abs=0.02)
+
+
+@pytest.mark.parametrize("text", ["precision:0.5", "recall:0.5", "fbeta:1"])
+def test_groups_change_nothing_for_free_labels_nor_these_for_groups(text):
+    targets, probs = choosing(2, 500)
+    both = tune_thresholds(Policy.parse(text), targets, probs, WEAR)
+    free = tune_thresholds(Policy.parse(text), targets[:, 3:4], probs[:, 3:4], LabelSet.free("style", ["casual"]))
+    assert both.thresholds.values[3] == free.thresholds.values[0]
+    probs[:, 3] = 1 - probs[:, 3]
+    assert tune_thresholds(Policy.parse(text), targets, probs, WEAR).thresholds.groups == both.thresholds.groups
+
+
+@pytest.mark.parametrize("text", ["fixed:0.7", "top:2", "fixed:0.7+never-empty"])
+def test_the_papers_rule_and_top_leave_no_group_unsure(text):
+    targets, probs = choosing(3, 200)
+    thresholds = tune_thresholds(Policy.parse(text), targets, probs, WEAR).thresholds
+    assert not thresholds.groups
+    assert (thresholds.apply(probs, WEAR)[:, :3].sum(axis=1) == 1).all()
+
+
+def test_a_precision_that_a_group_never_reaches_leaves_it_unsure():
+    targets, probs = choosing(4, 300)
+    wrong = np.roll(targets[:, :3], 1, axis=1)
+    targets[:, :3] = np.where(wrong.any(axis=1, keepdims=True), np.roll(wrong, 1, axis=1), wrong)
+    top = probs[:, :3].argmax(axis=1)
+    targets[np.arange(300), top] = 0  # the most probable value is never right
+    tuned = tune_thresholds(Policy.parse("precision:0.9"), targets, probs, WEAR)
+    assert tuned.thresholds.groups["garment"] == 1
+    assert not tuned.thresholds.apply(probs, WEAR)[:, :3].any()
+    assert "The group 'garment' never reaches a precision of 0.9, so it is always unsure." in tuned.notes
+    for text in ("recall:0.9", "fbeta:1"):
+        tuned = tune_thresholds(Policy.parse(text), targets, probs, WEAR)
+        assert tuned.thresholds.groups["garment"] == 0
+        assert any("'garment'" in note and "its most probable value is always said." in note for note in tuned.notes)
+
+
+@pytest.mark.parametrize(("text", "said"), [("precision:0.9", 0), ("recall:0.9", 1), ("fbeta:2", 1)])
+def test_a_group_of_which_nothing_is_known_is_told(text, said):
+    targets, probs = choosing(5, 300)
+    targets[:, 4:] = -1
+    tuned = tune_thresholds(Policy.parse(text), targets, probs, WEAR)
+    assert (tuned.thresholds.apply(np.maximum(probs, 0.01), WEAR)[:, 4:].sum(axis=1) == said).all()
+    fate = "its most probable value is always said" if said else "it is always unsure"
+    assert f"The group 'colour' has no photo to tune on whose value is known, so {fate}." in tuned.notes
+
+
+def test_a_group_of_one_value_is_that_value_or_unsure():
+    labels = LabelSet("one", (Group("kind", (Label("a"),), exclusive=True),))
+    rng = np.random.default_rng(0)
+    targets = (rng.random((500, 1)) < 0.4).astype(np.int8)
+    probs = np.clip(0.4 * targets + rng.random((500, 1)) * 0.6, 0, 1).astype(np.float32)
+    group = tune_thresholds(Policy.parse("precision:0.9"), targets, probs, labels).thresholds
+    free = tune_thresholds(Policy.parse("precision:0.9"), targets, probs, LabelSet.free("kind", ["a"])).thresholds
+    np.testing.assert_array_equal(group.apply(probs, labels), free.apply(probs, LabelSet.free("kind", ["a"])))
+
+
+def test_few_photos_of_a_group_are_told():
+    targets, probs = choosing(6, 400)
+    targets[12:, 4:] = -1
+    notes = tune_thresholds(Policy.parse("recall:0.5"), targets, probs, WEAR).notes
+    assert any("group 'colour' is right on" in note and "of the way to that of all groups" in note for note in notes)
+    alone = LabelSet("alone", WEAR.groups[2:])
+    notes = tune_thresholds(Policy.parse("recall:0.5"), targets[:, 4:], probs[:, 4:], alone).notes
+    assert any("its threshold is mostly luck" in note for note in notes)
+
+
+def test_weights_of_values_stand_for_repeated_photos_of_a_group():
+    targets, probs = (part[:, :3] for part in choosing(7, 2000))
+    labels = LabelSet("garment", WEAR.groups[:1])
+    one = targets.any(axis=1)
+    targets, probs = targets[one], probs[one]  # without those that have none
+    repeated = np.repeat(np.arange(len(targets)), np.array([1, 2, 4])[targets.argmax(axis=1)])
+    weights = np.array([[1.0, 1], [2.0, 1], [4.0, 1]])
+    for text in ("precision:0.9", "recall:0.6", "fbeta:1"):
+        by_weight = tune_thresholds(Policy.parse(text), targets, probs, labels, weights).thresholds.groups
+        by_copies = tune_thresholds(Policy.parse(text), targets[repeated], probs[repeated], labels).thresholds.groups
+        assert by_weight["garment"] == pytest.approx(by_copies["garment"], abs=1e-6)

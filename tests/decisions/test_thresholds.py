@@ -90,3 +90,45 @@ def test_never_empty_adds_the_best_label_only_where_nothing_is_said():
     assert Thresholds.fixed(0.5, 3).apply(probs, labels).tolist() == [[0, 0, 0], [1, 0, 1]]
     never = Thresholds(np.full(3, 0.5), "fixed", None, True)
     assert never.apply(probs, labels).tolist() == [[0, 1, 0], [1, 0, 1]]
+
+
+# Groups that may abstain
+
+GARMENT = Group("garment", tuple(map(Label, ("dress", "shirt", "skirt"))), exclusive=True)
+FASHION = LabelSet("fashion", (Group("style", (Label("casual"),)), GARMENT))
+
+
+def test_a_group_says_its_most_probable_label_only_above_its_threshold():
+    thresholds = Thresholds.fixed(0.9, 4).with_groups({"garment": 0.4}, FASHION)
+    assert thresholds.values.tolist() == np.float32([0.9, 0.4, 0.4, 0.4]).tolist()
+    above = np.nextafter(np.float32(0.4), np.float32(1))
+    probs = np.array([[0.95, 0.4, 0.3, 0.3], [0.1, above, 0.39, 0], [0.1, 0.6, 0.7, 0.65], [0, 0, 0, 0]], np.float32)
+    assert thresholds.apply(probs, FASHION).tolist() == [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
+
+
+def test_a_threshold_of_one_never_says_and_no_threshold_always_does():
+    probs = np.array([[0.1, 1.0, 0.9, 0.3]], np.float32)
+    assert Thresholds.fixed(0.5, 4).with_groups({"garment": 1}, FASHION).apply(probs, FASHION).sum() == 0
+    assert Thresholds.fixed(1, 4).apply(probs / 9, FASHION).tolist() == [[0, 1, 0, 0]]
+
+
+def test_never_empty_says_the_most_probable_label_of_an_unsure_group_too():
+    never = Thresholds(np.full(4, 0.5), "fixed", None, True).with_groups({"garment": 0.5}, FASHION)
+    probs = np.array([[0.1, 0.2, 0.4, 0.3], [0.9, 0.2, 0.4, 0.3]], np.float32)
+    assert never.apply(probs, FASHION).tolist() == [[0, 0, 1, 0], [1, 0, 0, 0]]
+
+
+def test_what_decides_has_a_number_and_what_does_not_has_none():
+    none = Thresholds.fixed(0.5, 4)
+    np.testing.assert_array_equal(none.deciding(FASHION), np.float32([0.5, *[np.nan] * 3]))
+    np.testing.assert_array_equal(none.with_groups({"garment": 0.75}, FASHION).deciding(FASHION), [0.5, *[0.75] * 3])
+    np.testing.assert_array_equal(Thresholds(np.zeros(4), "top", 2).deciding(FASHION), [np.nan] * 4)
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [({"hat": 0.5}, "'hat'"), ({"style": 0.5}, "'style'"), ({"garment": 1.5}, "1.5"), ({"garment": np.nan}, "nan")],
+)
+def test_refuses_thresholds_of_what_is_no_exclusive_group(groups, message):
+    with pytest.raises(UsageError, match=message):
+        Thresholds.fixed(0.5, 4).with_groups(groups, FASHION)

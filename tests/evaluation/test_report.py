@@ -18,6 +18,7 @@ from sklearn.metrics import log_loss
 
 from modiste.config import ImageConfig
 from modiste.decisions.decision import Decision
+from modiste.decisions.policies import Policy
 from modiste.errors import UsageError
 from modiste.evaluation import report, report_photos, report_plots
 from modiste.evaluation.report import write_report
@@ -260,7 +261,7 @@ def test_evidence_is_shown_for_what_was_said_first(case):
             probs, probs, np.tile(photos[:, None, ::8, ::8, 0].astype(np.float32), (1, len(LABELS), 1, 1))
         )
 
-    cells = MapCells(32, (0.125, 0.375, 0.625, 0.875))
+    cells = MapCells(32, (0.125, 0.375, 0.6543, 0.875))
     tags = Predictor(forward, LABELS, ImageConfig(size=32, mode="crop"), case.decision, cells=cells)
     result = ScoredPhotos(case.scores, case.targets, Decided(case.probs, case.decisions), case.labels)
     cards = [card for way in report_photos.photo_cards(result, case.photos, tags, case.folder).values() for card in way]
@@ -403,3 +404,22 @@ def test_neither_pyplot_nor_torch_is_loaded():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_group_that_may_be_unsure_has_its_threshold_coverage_and_precision(tmp_path):
+    case = Case(tmp_path)
+    always = " ".join(case.write().texts)
+    assert "Coverage" not in always and "unsure" not in always
+    name = "../<b>garment</b>"
+    thresholds = case.decision.thresholds.with_groups({name: 0.6543}, LABELS)
+    case.decision = Decision(Policy.parse("precision:0.9"), thresholds, case.decision.calibration)
+    case.decisions = case.decision.apply(case.probs, LABELS).decisions
+    case.scores = score(case.targets, case.probs, case.decisions, LABELS)
+    group = case.scores.groups[name]
+    assert 0 < group.coverage < 1
+    page = case.write()
+    text = " ".join(" ".join(page.texts).split())
+    assert f"{name} is said for {group.coverage:.1%} of the photos and unsure for the others" in text
+    row = [f"{value:.3f}" for value in (group.coverage, group.precision, 0.6543)]
+    assert " ".join(row) in text
+    assert text.count("0.654") == 1 + 3  # of the group, and of each of its labels

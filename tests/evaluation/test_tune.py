@@ -16,13 +16,13 @@ from modiste.decisions.decision import Decision
 from modiste.decisions.fit import make_folds
 from modiste.decisions.fit_blend import cross_fit_blend
 from modiste.errors import UsageError
-from modiste.evaluation.evaluate import compared, evaluate
+from modiste.evaluation.evaluate import compared, evaluate, score_predictions
 from modiste.evaluation.tune import needs_tuning, tune
 from modiste.experiments.ensemble import blend
-from modiste.labels import LabelSet
+from modiste.labels import Group, Label, LabelSet
 from modiste.runs.blend_run import BlendRun
 from modiste.runs.load import load, open_run
-from modiste.runs.predictions import predict, predicted
+from modiste.runs.predictions import Predictions, predict, predicted, write
 from modiste.runs.run import Run
 
 JD = LabelSet.read("jd2018")
@@ -368,3 +368,75 @@ def test_training_tunes_as_its_recipe_says(modiste, drawn, tiny, tmp_path):
     assert told in err and "--policy" not in err  # which train has not
     assert "Try --set data.val_fraction=0.25 where" in err  # 0.25 of 240 photos
     assert Run.read(tmp_path / "few").decision.policy == Decision.untuned("fixed:0.5", JD).policy
+
+
+# Exclusive groups
+
+
+@pytest.fixture(scope="module")
+def choosing(trained, tmp_path_factory) -> Path:
+    """A run whose first four labels exclude each other, with predictions of 400 photos that are not there."""
+    folder = shutil.copytree(trained, tmp_path_factory.mktemp("choosing") / "run")
+    ids = Run.read(trained).label_set.ids
+    groups = (Group("kind", tuple(map(Label, ids[:4])), exclusive=True), Group("style", tuple(map(Label, ids[4:]))))
+    label_set, rng = LabelSet("choosing", groups), np.random.default_rng(0)
+    label_set.write(folder / "labels.json")
+    n = 800
+    targets = (rng.random((n, len(ids))) < 0.3).astype(np.int8)
+    targets[:, :4] = rng.integers(5, size=n)[:, None] == np.arange(4)  # or none of them
+    rows = [
+        {"image": f"{k}.jpg", "split": "val" if k % 2 else "test", **dict(zip(ids, row, strict=True))}
+        for k, row in enumerate(targets.tolist())
+    ]
+    pl.DataFrame(rows).write_csv(folder / "rows.csv")
+    Manifest.read(folder / "rows.csv", label_set=label_set).absolute().write(folder / "manifest.parquet")
+    for split in ("val", "test"):
+        part = Run.read(folder).manifest().part(split)
+        logits = 3 * (part.targets == 1) - 2 + rng.normal(scale=1.5, size=part.targets.shape)
+        raw = (1 / (1 + np.exp(-logits))).astype(np.float32)
+        write(Run.read(folder), split, Predictions(part, raw, [None] * len(part), Run.read(folder).views))
+    return folder
+
+
+def test_a_precision_of_a_group_is_tuned_shown_and_applied(choosing, tmp_path, modiste):
+    run = shutil.copytree(choosing, tmp_path / "run")
+    code, out, err = modiste("tune", run, "--policy", "precision:0.8", "--calibration", "auto")
+    assert code == 0, err
+    decision = json.loads((run / "decision.json").read_text())
+    ids = Run.read(run).label_set.ids
+    assert {decision["thresholds"][label] for label in ids[:4]} == {decision["groups"]["kind"]}
+    assert decision["calibration"][ids[0]] == decision["calibration"][ids[3]]
+    assert "coverage" in out and "exclusive groups, said where the most probable value is above the threshold" in out
+    assert "coverage kind" in out and "precision kind" in out
+    evaluation = score_predictions(Run.read(run), "test", predicted(Run.read(run), "test"), Run.read(run).decision)
+    group = evaluation.scores.groups["kind"]
+    assert group.precision == pytest.approx(0.8, abs=0.07) and 0.2 < group.coverage < 1
+    assert "kind is said for" in evaluation.verdict.unsure[0]
+    page = (run / "report-val" / "report.html").read_text(encoding="utf-8")
+    assert "Exclusive groups" in page and f"{decision['groups']['kind']:.3f}" in page
+    code, out, err = modiste("info", run)
+    assert code == 0, err
+    assert out.count(f"above {decision['groups']['kind']:.3f}") >= 4 + 1  # of each label, and in the card
+    assert f"kind is said where its most probable value is above {decision['groups']['kind']:.3f}, else unsure." in out
+
+
+def test_the_papers_rule_says_nothing_of_coverage(choosing, tmp_path, modiste):
+    run = shutil.copytree(choosing, tmp_path / "run")
+    code, out, err = modiste("tune", run, "--policy", "fixed:0.5")
+    assert code == 0, err
+    assert "accuracy kind" in out and "coverage" not in out and "unsure" not in out
+
+
+def test_a_decision_of_an_earlier_modiste_leaves_no_group_unsure_across_folds(choosing, tmp_path):
+    run = shutil.copytree(choosing, tmp_path / "run")
+    tuned = tune(run, policy="precision:0.8")
+    assert tuned.evaluation.scores.groups["kind"].coverage < 1
+    content = json.loads((run / "decision.json").read_text())
+    content.pop("groups")
+    old = Decision.from_dict(content, Run.read(run).label_set, "decision.json")
+    content["provenance"]["thresholds"] = old.thresholds_key  # as it was hashed then
+    (run / "decision.json").write_text(json.dumps(content))
+    opened = Run.read(run)
+    evaluation = score_predictions(opened, "val", predicted(opened, "val"), opened.decision)
+    assert evaluation.cross_fitted and evaluation.scores.groups["kind"].coverage == 1
+    assert not evaluation.verdict.unsure

@@ -152,3 +152,16 @@ def test_no_photo_is_too_few():
     found = judged(none, none)
     assert found.sentence == "Too few photos to tell whether any of 2 labels can be published unreviewed."
     assert found.below == ()
+
+
+def test_what_is_unsure_is_told():
+    labels = label_set(1, colours=2)
+    targets = np.array([[1, 1, 0]] * 8 + [[1, 0, 1]] * 2, np.int8)
+    decisions = np.array([[1, 1, 0]] * 5 + [[1, 0, 0]] * 3 + [[1, 1, 0]] * 2, np.int8)
+    found = judged(targets, decisions, labels=labels)
+    assert found.unsure == (
+        "colour is said for 70.0% of the photos and unsure for the others, 71.4% of what is said is right.",
+    )
+    decisions[:, 1:] = 0
+    assert judged(targets, decisions, labels=labels).unsure == ("colour is unsure for all photos.",)
+    assert judged(targets, targets, labels=labels).unsure == ()

@@ -15,14 +15,21 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from PIL import Image
 
 import modiste as package
+from modiste.config import ImageConfig
+from modiste.decisions.calibration import Calibration
+from modiste.decisions.decision import Decision
+from modiste.decisions.policies import Policy
+from modiste.decisions.thresholds import Thresholds
 from modiste.errors import ModisteError
 from modiste.inference.bulk import BulkJob, Shard
 from modiste.inference.parts import read_seen, write_part
+from modiste.inference.predictor import Predictor
 from modiste.inference.writers import Tagged, as_frame
-from modiste.labels import LabelSet
-from modiste.prediction import Prediction
+from modiste.labels import Group, Label, LabelSet
+from modiste.prediction import NetworkOutput, Prediction
 from modiste.runs.load import load
 
 
@@ -195,10 +202,11 @@ def test_names_that_are_no_utf8_are_tagged_and_written(exported, photos, tmp_pat
 
 
 def test_a_label_called_as_another_column_keeps_both(photos):
-    labels = LabelSet.free("odd", ["error", "dress"])
-    said = Prediction("a", labels, np.array([0.25, 0.75], np.float32), ("dress",))
+    labels = LabelSet.free("odd", ["error", "dress", "unsure"])
+    said = Prediction("a", labels, np.array([0.25, 0.75, 0.5], np.float32), ("dress",), unsure=("dress",))
     frame = as_frame([Tagged("a", photos[0], said)], labels)
-    assert frame.to_dicts() == [{"photo": "a", "labels": ["dress"], "error": None, "prob.error": 0.25, "dress": 0.75}]
+    first = {"photo": "a", "labels": ["dress"], "unsure": ["dress"], "review": True, "error": None}
+    assert frame.to_dicts() == [{**first, "prob.error": 0.25, "dress": 0.75, "prob.unsure": 0.5}]
 
 
 @pytest.mark.parametrize("text", ["", "3", "0/3", "4/3", "a/b", "-1/3", "1/0"])
@@ -538,3 +546,98 @@ def test_rows_that_an_earlier_version_tagged_once_a_row_become_one_and_nothing_i
     table.write_text("image,label\nshop/00.jpg,x\nshop/00.jpg,y\nshop/02.jpg,x\n")
     run(out, predictor, table)
     assert {name: row["change"] for name, row in changes(out).items()} == {"01.jpg": "gone"}
+
+
+# Parts of an earlier modiste
+
+
+GARMENT = LabelSet(
+    "wear",
+    (
+        Group("garment", (Label("dress"), Label("unsure")), exclusive=True),  # one is called like a column
+        Group("style", (Label("casual"), Label("street"))),
+    ),
+)
+
+
+def hesitant():
+    """Says what the mean colour of a photo is, of red and green the higher one where it is above 0.5."""
+
+    def forward(photos, *, maps):
+        probs = photos.mean(axis=(1, 2), dtype=np.float32)[:, [0, 1, 2, 2]] / 255
+        return NetworkOutput(probs, probs, None)
+
+    thresholds = Thresholds(np.array([0, 0, 0.3, 0.7]), "by hand").with_groups({"garment": 0.5}, GARMENT)
+    decision = Decision(Policy.parse("fbeta:2"), thresholds, Calibration.none(4))
+    return Predictor(forward, GARMENT, ImageConfig(size=16), decision)
+
+
+def age_layout(folder):
+    """Parts as they were before they said what is unsure."""
+    for path in folder.glob("part-*.parquet"):
+        metadata = pl.read_parquet_metadata(path)["modiste"]
+        frame = pl.read_parquet(path).drop("unsure", "review").rename({"prob.unsure": "unsure"})
+        frame.write_parquet(path, metadata={"modiste": metadata})
+
+
+@pytest.fixture
+def colours(tmp_path):
+    """Photos of one colour each, and one that can't be read."""
+    folder = tmp_path / "colours"
+    folder.mkdir()
+    for k, colour in enumerate([(200, 10, 60), (100, 90, 100), (10, 220, 150), (90, 100, 250), (250, 0, 10)]):
+        Image.new("RGB", (8, 8), colour).save(folder / f"{k}.png")
+        aged(folder / f"{k}.png")
+    aged(shutil.copy(__file__, folder / "5.png"))
+    return folder
+
+
+def test_tags_say_what_is_unsure(colours):
+    seen = [(one.labels, one.unsure, one.review) for one in hesitant().stream(sorted(colours.iterdir()))]
+    assert seen == [
+        (("dress",), (), False),
+        (("casual",), ("garment", "casual"), True),  # 0.39: above 0.3, and rather not
+        (("unsure", "casual"), ("street",), True),  # 0.59: below 0.7, and rather so
+        (("casual", "street"), ("garment",), True),
+        (("dress",), (), False),
+        ((), (), True),
+    ]
+
+
+@pytest.mark.parametrize("round_", [1, 2])
+def test_parts_of_an_earlier_modiste_get_the_columns_they_lack(round_, colours, tmp_path):
+    out, predictor = tmp_path / "tags", hesitant()
+    for _ in range(round_):
+        run(out, predictor, colours, size=2)
+    whole = tags(out)
+    age_layout(out)
+    Image.new("RGB", (8, 8), (0, 240, 0)).save(colours / "0.png")
+    done = run(out, predictor, colours, size=2)
+    assert (done.photos, done.earlier, done.changes) == (6, 5, 1)  # nothing else is tagged again
+    scanned = pl.scan_parquet(out / "part-*.parquet").collect()
+    assert scanned[1:].equals(whole[1:])
+    assert scanned["labels"][0].to_list() == ["unsure"]
+    before = {path: path.stat().st_mtime_ns for path in out.glob("part-*")}
+    run(out, predictor, colours, size=2)
+    assert all(path.stat().st_mtime_ns == when for path, when in before.items())
+
+
+def test_a_job_that_an_earlier_modiste_left_unfinished_becomes_of_one_layout(colours, tmp_path):
+    out, predictor = tmp_path / "tags", hesitant()
+    run(out, predictor, colours, shard=Shard(1, 2), size=2)
+    age_layout(out)
+    run(out, predictor, colours, shard=Shard(2, 2), size=2)
+    run(out, predictor, colours, shard=Shard(1, 2), size=2)
+    rows = pl.scan_parquet(out / "part-*.parquet").collect()
+    assert rows.columns == ["photo", "labels", "unsure", "review", "error", "dress", "prob.unsure", "casual", "street"]
+    assert rows["review"].to_list() == [one.review for one in predictor.stream(sorted(colours.iterdir()))]
+
+
+def test_parts_of_another_model_of_an_earlier_modiste_are_tagged_again(exported, colours, tmp_path):
+    out = tmp_path / "tags"
+    run(out, hesitant(), colours, size=2)
+    age_layout(out)
+    job = BulkJob.open(out, [str(colours)], {"model": "another"})
+    assert job.run(load(exported), fetch=iter).earlier == 0
+    rows = pl.scan_parquet(out / "part-*.parquet").collect()
+    assert rows.columns == ["photo", "labels", "unsure", "review", "error", *load(exported).label_set.ids]

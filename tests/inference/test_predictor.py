@@ -209,7 +209,7 @@ def test_a_table_of_photos(photos, tmp_path):
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no photo")
     frame = predictor().frame([*photos, broken])
-    assert frame.columns == ["photo", "labels", "error", *LABELS.ids]
+    assert frame.columns == ["photo", "labels", "unsure", "review", "error", *LABELS.ids]
     assert frame["photo"].to_list() == [*map(str, photos), str(broken)]
     for row, said in zip(frame.iter_rows(named=True), predictor().stream(photos), strict=False):
         assert tuple(row["labels"]) == said.labels

@@ -103,7 +103,17 @@ def test_photos_of_a_product_may_stand_anywhere(tmp_path):
     assert error.startswith("None of its 2 photos can be read. The first: ") and "gone.jpg" in error
     assert np.isnan(found.products[0].prediction.prob_array).all()
     frame = product_frame(found.products, LABELS)
-    assert frame.columns == ["product", "labels", "error", "photos", "failed", "bright", "prob.photos"]
+    assert frame.columns == [
+        "product",
+        "labels",
+        "unsure",
+        "review",
+        "error",
+        "photos",
+        "failed",
+        "bright",
+        "prob.photos",
+    ]
     assert frame["bright"].null_count() == 1
 
 
@@ -169,7 +179,11 @@ def test_products_on_stdout(trained, table, modiste):
     document = json.loads(modiste(*arguments, "--json")[1])
     assert [one["product"] for one in document["products"]] == ["A", "B", "C"]
     assert document["products"][0]["probs"].keys() == set(load(trained).label_set.ids)
-    assert modiste(*arguments, "--format", "csv")[1].splitlines()[0].startswith("product,labels,error,photos,failed,")
+    assert (
+        modiste(*arguments, "--format", "csv")[1]
+        .splitlines()[0]
+        .startswith("product,labels,unsure,review,error,photos,failed,")
+    )
 
 
 @pytest.mark.parametrize(

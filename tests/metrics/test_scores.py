@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as oracle
 
+from modiste.decisions.thresholds import Thresholds
 from modiste.errors import UsageError
 from modiste.labels import Group, Label, LabelSet
 from modiste.metrics.scores import (
@@ -199,6 +200,39 @@ def test_exclusive_group_by_brute_force():
     group = score(targets, probs, (probs > 0.5).astype(np.int8), labels, training).groups["garment"]
     assert group.majority == "shoes"
     assert group.majority_accuracy == pytest.approx(np.mean(true[12:] == 2))
+
+
+def test_coverage_and_precision_of_what_is_said_of_a_group_by_brute_force():
+    rng = np.random.default_rng(8)
+    labels = fashion()
+    targets = np.concatenate([rng.integers(0, 2, (80, 2)), np.eye(3)[rng.integers(0, 3, 80)]], axis=1).astype(np.int8)
+    targets[:10, 2:] = -1  # not known
+    targets[10:25, 2:] = 0  # none of them
+    targets[25, 2:] = (1, 1, 0)  # two of them
+    probs = rng.random((80, 5)).astype(np.float32)
+    decisions = Thresholds.fixed(0.5, 5).with_groups({"garment": 0.75}, labels).apply(probs, labels)
+    said, right, valued, said_of_valued = 0, 0, 0, 0
+    for target, decision in zip(targets[:, 2:].tolist(), decisions[:, 2:].tolist(), strict=True):
+        if -1 in target or sum(target) > 1:
+            continue
+        valued += sum(target)
+        said += sum(decision)
+        said_of_valued += sum(decision) * sum(target)
+        right += sum(decision[k] * target[k] for k in range(3))
+    scores = score(targets, probs, decisions, labels)
+    group = scores.groups["garment"]
+    assert (group.n, group.coverage, group.precision) == (valued, said_of_valued / valued, right / said)
+    assert group.abstains and 0 < group.precision < 1
+    plain = scores.to_dict()["groups"]["garment"]
+    assert (plain["coverage"], plain["precision"]) == (group.coverage, group.precision)
+    always = score(targets, probs, Thresholds.fixed(0.5, 5).apply(probs, labels), labels).groups["garment"]
+    assert (always.accuracy, always.coverage, always.abstains) == (group.accuracy, 1, False)  # said or not
+    never = np.where(np.arange(5) < 2, decisions, 0)
+    never = score(targets, probs, never.astype(np.int8), labels).groups["garment"]
+    assert never.coverage == 0 and np.isnan(never.precision)
+    targets[:, 2:] = -1
+    unknown = score(targets, probs, decisions, labels).groups["garment"]
+    assert np.isnan([unknown.coverage, unknown.precision]).all() and not unknown.abstains
 
 
 def test_baselines():

@@ -84,7 +84,8 @@ _ROWS = (
 def print_scores(evaluation: Evaluation) -> None:
     """The verdict, then a table of the scores with their intervals beside their baselines, on stdout."""
     scores = evaluation.scores
-    for sentence in (evaluation.verdict.sentence, *evaluation.verdict.guesses):
+    verdict = evaluation.verdict
+    for sentence in (verdict.sentence, *verdict.unsure, *verdict.guesses):
         print_words(sentence)
     how = ", cross-fitted" if evaluation.cross_fitted else ""
     words = f"{counted(scores.photos, 'photo')}, views: {evaluation.views}, {evaluation.decision.policy}{how}"
@@ -99,7 +100,10 @@ def print_scores(evaluation: Evaluation) -> None:
     for group, result in scores.groups.items():
         name = f"groups.{group}.accuracy"
         beside = ["", f"{result.majority_accuracy:.4f}"]
-        table.add_row(f"accuracy {group}", f"{result.accuracy:.4f}", _range(evaluation, name), *beside)
+        table.add_row(escape(f"accuracy {group}"), f"{result.accuracy:.4f}", _range(evaluation, name), *beside)
+        if result.abstains or evaluation.decision.thresholds.groups.get(group):
+            table.add_row(escape(f"coverage {group}"), f"{result.coverage:.4f}")
+            table.add_row(escape(f"precision {group}"), f"{result.precision:.4f}")
     Console().print(table)
     if evaluation.products is not None:
         print_products(evaluation.products)
@@ -133,11 +137,11 @@ def print_tuned(tuned: Tuned) -> None:
     """What was tuned, and by how much it would flatter itself, on stdout."""
     label_set, decision = tuned.evaluation.part.label_set, tuned.decision
     rows = [
-        (label, one.positives, f"{threshold:.3f}", one_map.method, f"{one.precision:.3f}", f"{one.recall:.3f}")
+        (label, one.positives, _threshold(threshold), one_map.method, f"{one.precision:.3f}", f"{one.recall:.3f}")
         for label, one, threshold, one_map in zip(
             label_set.ids,
             tuned.evaluation.scores.labels.values(),
-            decision.thresholds.values,
+            decision.thresholds.deciding(label_set),
             decision.calibration.labels,
             strict=True,
         )
@@ -145,6 +149,7 @@ def print_tuned(tuned: Tuned) -> None:
     columns = ["label", "positives", "threshold", "calibration", "precision", "recall"]
     how = "cross-fitted" if tuned.evaluation.cross_fitted else "on these photos"
     print_table(f"{decision.policy}, precision and recall {how}", columns, rows)
+    print_tuned_groups(tuned, how)
     table = Table(title="what to expect")
     for name in ("score", "above 0.5", f"{decision.policy}, {how}", "95 % interval", "on the photos tuned on"):
         table.add_column(name, justify="left" if name == "score" else "right")
@@ -155,9 +160,28 @@ def print_tuned(tuned: Tuned) -> None:
     Console().print(table)
 
 
+def print_tuned_groups(tuned: Tuned, how: str) -> None:
+    """What was tuned for exclusive groups that may be unsure, on stdout."""
+    thresholds, scores = tuned.decision.thresholds.groups, tuned.evaluation.scores.groups
+    rows = []
+    for name, threshold in thresholds.items():
+        one = scores[name]
+        shares = (f"{share:.3f}" for share in (one.accuracy, one.coverage, one.precision))
+        rows.append((name, one.n, f"{threshold:.3f}", *shares))
+    if rows:
+        columns = ["group", "photos", "threshold", "accuracy", "coverage", "precision of said"]
+        print_table(
+            f"exclusive groups, said where the most probable value is above the threshold, {how}", columns, rows
+        )
+
+
+def _threshold(value: float) -> str:
+    return "most probable" if math.isnan(value) else f"{value:.3f}"
+
+
 def print_model(name: str, facts: Mapping[str, Any]) -> None:
     """What a model is, on stdout."""
-    thresholds = facts["decision"]["thresholds"]
+    thresholds, groups = facts["decision"]["thresholds"], facts["decision"].get("groups") or {}
     calibration = facts["decision"]["calibration"] or {}
     top = str(facts["decision"]["policy"]).startswith("top")
     rows = []
@@ -165,6 +189,8 @@ def print_model(name: str, facts: Mapping[str, Any]) -> None:
         for label in group["labels"]:
             id_, names = label["id"], ", ".join(label["names"].values())
             rule = "the most probable" if group["exclusive"] or top else f"above {thresholds[id_]:.3f}"
+            if group["exclusive"] and groups.get(group["name"]):
+                rule += f", above {groups[group['name']]:.3f}"
             rows.append((id_, names, group["name"], rule, calibration.get(id_, {}).get("method", "none")))
     image = facts["image"]
     print_words(

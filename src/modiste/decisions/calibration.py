@@ -1,7 +1,8 @@
 """Calibration: a monotone map a label, after which a probability of p is right in a share p of the photos.
 
-The maps work on logits, log(p / (1 - p)), and are all of one kind: straight pieces through knots, continued
-with one slope. A map leaves the order of the photos as it is, and never says 0 or 1.
+The labels of an exclusive group share one map, so that its most probable label stays what it is. The maps work on
+logits, log(p / (1 - p)), and are all of one kind: straight pieces through knots, continued with one slope. A map leaves
+the order of the photos as it is, and never says 0 or 1.
 """
 
 from __future__ import annotations
@@ -74,8 +75,13 @@ class Calibration:
         """The calibration of `count` labels that changes nothing."""
         return cls((LabelCalibration(),) * count)
 
-    def apply(self, probs: np.ndarray) -> np.ndarray:
+    def apply(self, probs: np.ndarray, label_set: LabelSet | None = None) -> np.ndarray:
         """Calibrated probabilities (n, labels) float32 of probabilities (n, labels).
+
+        Args:
+            probs: in [0, 1].
+            label_set: names the label axis. Where float32 can't hold the calibrated probabilities of a group with one
+                map apart, its most probable label then keeps the highest one.
 
         Raises:
             UsageError: `probs` has another number of labels.
@@ -86,6 +92,10 @@ class Calibration:
         calibrated = np.empty(probs.shape, dtype=np.float32)
         for k, label in enumerate(self.labels):
             calibrated[:, k] = label.apply(probs[:, k])
+        for where in label_set.exclusive.values() if label_set is not None else ():
+            maps = {self.labels[k] for k in where}
+            if len(maps) == 1 and maps != {LabelCalibration()}:
+                calibrated[:, where] = _keep_top(probs[:, where], calibrated[:, where])
         return calibrated
 
     def to_dict(self, label_set: LabelSet) -> dict[str, Any]:
@@ -143,8 +153,13 @@ def fit_label(target: np.ndarray, prob: np.ndarray, method: str) -> LabelCalibra
     return _fit(_count(target, prob), method)
 
 
-def fit_calibration(targets: np.ndarray, probs: np.ndarray, folds: np.ndarray, method: str = "auto") -> Calibration:
+def fit_calibration(
+    targets: np.ndarray, probs: np.ndarray, folds: np.ndarray, label_set: LabelSet, method: str = "auto"
+) -> Calibration:
     """Fit the maps of all labels.
+
+    Those of an exclusive group get one map, fitted on its highest probability against whether that label is the
+    right one, over the photos where that is known.
 
     "auto" chooses for each label by log loss out of fold, and takes the more flexible method only where it gains
     more than the standard error of the gain over the photos; isotonic regression needs ENOUGH positives and
@@ -154,14 +169,25 @@ def fit_calibration(targets: np.ndarray, probs: np.ndarray, folds: np.ndarray, m
         targets: (n, labels) 1, 0 or -1 = unknown.
         probs: (n, labels) probabilities in [0, 1] of photos that the model wasn't trained on.
         folds: (n,) int, at least two different ones; used by "auto" alone.
+        label_set: names the label axis.
         method: one of METHODS or "auto".
 
     Raises:
         UsageError: shapes differ, a probability is outside [0, 1], one fold only, or an unknown method.
     """
+    from modiste.metrics.group_tops import GroupTops  # tagging loads no metrics
+
     _check(targets, probs, folds)
     fit = partial(_choose, folds=folds) if method == "auto" else partial(fit_label, method=method)
-    return Calibration(tuple(map(fit, targets.T, probs.T)))
+    maps = [LabelCalibration()] * len(label_set)
+    for k in label_set.free_labels:
+        maps[k] = fit(targets[:, k], probs[:, k])
+    for where in label_set.exclusive.values():
+        tops = GroupTops.of(targets[:, where], probs[:, where])
+        shared = fit(tops.right, tops.probs)
+        for k in where:
+            maps[k] = shared
+    return Calibration(tuple(maps))
 
 
 class _Cells(NamedTuple):
@@ -259,6 +285,13 @@ def _out_of_fold(target: np.ndarray, prob: np.ndarray, folds: np.ndarray, method
         for row, method in zip(calibrated, methods, strict=True):
             row[inside] = _fit(cells, method).apply(prob[inside])
     return calibrated
+
+
+def _keep_top(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Make the most probable label of each photo, (n, values) before a map, the only one with the highest after it."""
+    tied = after == after.max(axis=1, keepdims=True)
+    tied[np.arange(len(tied)), before.argmax(axis=1)] = False
+    return np.where(tied, np.nextafter(after, np.float32(0)), after)
 
 
 def _logit(prob: np.ndarray) -> np.ndarray:

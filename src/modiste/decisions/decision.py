@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -94,7 +94,7 @@ class Decision:
         """
         probs = raw
         if self.calibrated:
-            probs = self.calibration.apply(raw)
+            probs = self.calibration.apply(raw, label_set)
         if self.label_shift is not None:
             probs = adjust(probs, self.label_shift.tuned, self.label_shift.here, label_set)
         return Decided(probs, self.thresholds.apply(probs, label_set))
@@ -121,12 +121,39 @@ class Decision:
         pooled = pool(probs, products, label_set, self.product_rule.pooling)
         return Decided(pooled, self.product_rule.thresholds.apply(pooled, label_set))
 
+    def without_groups(self, label_set: LabelSet) -> Self:
+        """The same, but of an exclusive group the most probable label is always chosen."""
+        return replace(self, thresholds=self.thresholds.with_groups({}, label_set))
+
+    def unsure(self, decided: Decided, label_set: LabelSet) -> list[tuple[str, ...]]:
+        """What a person should look at, of each photo or product.
+
+        Names of the exclusive groups of which no label is chosen; and, where the policy tunes thresholds, ids of the
+        free labels that are chosen though they are rather not so (a probability below one half), or not chosen though
+        they are rather so (above). Under "fixed" and "top" it was asked for that free labels are chosen as they are.
+
+        Args:
+            decided: what `apply` or `apply_products` gave.
+            label_set: names the label axis.
+        """
+        probs, chosen = decided.probs, decided.decisions == 1
+        names = [*label_set.exclusive]
+        columns = [~chosen[:, where].any(axis=1) for where in label_set.exclusive.values()]
+        if self.policy.tuned:
+            free = label_set.free_labels
+            names += [label_set.ids[k] for k in free]
+            columns += [*np.where(chosen[:, free], probs[:, free] < 0.5, probs[:, free] > 0.5).T]
+        table = np.stack(columns, axis=1) if columns else np.zeros((len(probs), 0), bool)
+        return [tuple(names[k] for k in np.flatnonzero(row)) for row in table]
+
     @property
     def thresholds_key(self) -> str:
         """Tells whether the thresholds are still those that were tuned, or were edited by hand."""
         values = self.thresholds.values.tobytes()
         if self.products is not None:
             values += self.products.thresholds.values.tobytes() + self.products.pooling.encode()
+        if self._group_thresholds:  # a decision without them keeps its key
+            values += json.dumps(self._group_thresholds).encode()
         return hashlib.sha256(values).hexdigest()[:16]
 
     @property
@@ -137,7 +164,15 @@ class Decision:
         rule = [str(self.policy), self.thresholds.values.tolist(), calibration, shift]
         if self.products is not None:  # a decision of an earlier modiste keeps its key
             rule += [self.products.pooling, self.products.thresholds.values.tolist()]
+        if self._group_thresholds:
+            rule.append(self._group_thresholds)
         return hashlib.sha256(json.dumps(rule).encode()).hexdigest()
+
+    @property
+    def _group_thresholds(self) -> list[dict[str, float]]:
+        """Of photos and of products, in one order; empty where no group may abstain."""
+        rules = [self.thresholds, *([self.products.thresholds] if self.products is not None else [])]
+        return [dict(sorted(one.groups.items())) for one in rules] if any(one.groups for one in rules) else []
 
     @property
     def calibrated(self) -> bool:
@@ -149,6 +184,7 @@ class Decision:
         return {
             "policy": str(self.policy),
             "thresholds": _by_label(self.thresholds, label_set),
+            "groups": _by_group(self.thresholds),
             "calibration": self.calibration.to_dict(label_set) if self.calibrated else None,
             "mix": self.label_shift  # the key's name is part of the format, in exported files too
             and {
@@ -159,6 +195,7 @@ class Decision:
             and {
                 "pooling": self.products.pooling,
                 "thresholds": _by_label(self.products.thresholds, label_set),
+                "groups": _by_group(self.products.thresholds),
             },
             "provenance": dict(self.provenance),
         }
@@ -218,18 +255,20 @@ class Decision:
                         _again(name),
                     )
 
-            def read(values: Mapping[str, float]) -> Thresholds:
-                return Thresholds(_vector(values, label_set), f"{policy}, {name}", policy.top, policy.never_empty)
+            def read(part: Mapping[str, Any]) -> Thresholds:
+                values = _vector(part["thresholds"], label_set)
+                every = Thresholds(values, f"{policy}, {name}", policy.top, policy.never_empty)
+                return every.with_groups(dict(part.get("groups") or {}), label_set)
 
             maps, shift = content.get("calibration"), content.get("mix")
             calibration = Calibration.from_dict(maps, label_set) if maps else Calibration.none(len(label_set))
             return cls(
                 policy,
-                read(content["thresholds"]),
+                read(content),
                 calibration,
                 LabelShift(*(_vector(shift[name], label_set) for name in LabelShift._fields)) if shift else None,
                 dict(content.get("provenance") or {}),
-                ProductRule(_pooling(rule["pooling"]), read(rule["thresholds"])) if rule else None,
+                ProductRule(_pooling(rule["pooling"]), read(rule)) if rule else None,
             )
         except RunError:
             raise
@@ -253,6 +292,10 @@ def _pooling(word: str) -> Pooling:
 def _by_label(thresholds: Thresholds, label_set: LabelSet) -> dict[str, float]:
     # item() of a float32 would show its binary tail (0.30000001192092896); str gives the shortest that reads back
     return dict(zip(label_set.ids, (float(str(value)) for value in thresholds.values), strict=True))
+
+
+def _by_group(thresholds: Thresholds) -> dict[str, float] | None:
+    return {name: float(str(np.float32(value))) for name, value in thresholds.groups.items()} or None
 
 
 def _vector(values: Mapping[str, float], label_set: LabelSet) -> np.ndarray:

@@ -84,7 +84,7 @@ def fit_decision(
     """
     check_probs(targets, raw, label_set)
     policy = Policy.parse(config.policy)
-    calibration = fit_calibration(targets, raw, folds, config.calibration)
+    calibration = fit_calibration(targets, raw, folds, label_set, config.calibration)
     shares = measure_prevalence(targets)
     shift = None if here is None else LabelShift(shares, here)
     untuned = Decision(policy, Thresholds.fixed(0.5, len(label_set)), calibration, shift)

@@ -89,7 +89,8 @@ def fit_products(
     pooled = pool(decision.apply(raw, label_set).probs, products.numbers, label_set, pooling)
     weights = None if decision.label_shift is None else shift_weights(*decision.label_shift)
     tuned = tune_thresholds(decision.policy, products.targets, pooled, label_set, weights)
-    return replace(decision, products=ProductRule(pooling, tuned.thresholds))
+    groups = tuned.thresholds.groups if decision.thresholds.groups else {}  # never unsure of photos, nor of products
+    return replace(decision, products=ProductRule(pooling, tuned.thresholds.with_groups(groups, label_set)))
 
 
 def cross_fit_products(

@@ -194,6 +194,8 @@ def score_predictions(
     else:
         here = None if decision.label_shift is None else decision.label_shift.here
         fits = fit_each_fold(decide_config(decision), part.targets, raw, folds, run.label_set, here=here)
+        if not decision.thresholds.groups:  # tuned by an earlier version, which left no group unsure
+            fits = [FoldFit(inside, fitted.without_groups(run.label_set)) for inside, fitted in fits]
         decided = decide_out_of_fold(fits, raw, run.label_set)
     prevalence, groups = _prevalence(run.manifest()), group_numbers(part)
     scores = score(part.targets, *decided, run.label_set, prevalence)

@@ -67,12 +67,14 @@ class Verdict:
         judged: photos that it was judged on.
         photos: photos that were scored.
         below: scores that are no better than guessing, those of all labels together first.
+        unsure: a sentence for each exclusive group that is unsure for some of the photos.
     """
 
     labels: Mapping[str, LabelVerdict]
     judged: int
     photos: int
     below: tuple[BelowGuess, ...]
+    unsure: tuple[str, ...] = ()
 
     def count(self, verdict: LabelVerdict) -> int:
         """How many labels got a verdict."""
@@ -133,13 +135,24 @@ def judge(
     right, wrong = (chosen & (target == 1)).sum(axis=0), (chosen & (target == 0)).sum(axis=0)
     positives = (target == 1).sum(axis=0)
     labels = {label: _judge(positives[k], right[k], wrong[k]) for k, label in enumerate(label_set.ids)}
-    return Verdict(labels, int(rows.sum()), len(targets), tuple(_below(scores)))
+    return Verdict(labels, int(rows.sum()), len(targets), tuple(_below(scores)), tuple(_unsure(scores)))
 
 
 def _judge(positives: int, right: int, wrong: int) -> LabelVerdict:
     if positives < FEW:
         return "too few photos"
     return "publish" if right >= FEWEST_PHOTOS and right >= GOOD_PRECISION * (right + wrong) else "review"
+
+
+def _unsure(scores: Scores) -> list[str]:
+    found = []
+    for name, group in scores.groups.items():
+        if group.abstains and group.coverage:
+            right = "" if math.isnan(group.precision) else f", {group.precision:.1%} of what is said is right"
+            found.append(f"{name} is said for {group.coverage:.1%} of the photos and unsure for the others{right}.")
+        elif group.abstains:
+            found.append(f"{name} is unsure for all photos.")
+    return found
 
 
 def _below(scores: Scores) -> list[BelowGuess]:

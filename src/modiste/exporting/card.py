@@ -90,7 +90,11 @@ def _others(others: Sequence[tuple[str, SavedEvaluation]]) -> str:
 def _score_rows(one: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """Photos, score, value and interval of each main score that could be measured."""
     found = {"mAP": ("map", one["map"]), "macro F2": ("macro.f2", one["macro"]["f2"])}
-    found |= {f"accuracy, {g}": (f"groups.{g}.accuracy", v["accuracy"]) for g, v in one.get("groups", {}).items()}
+    for name, group in one.get("groups", {}).items():
+        found[f"accuracy, {name}"] = (f"groups.{name}.accuracy", group["accuracy"])
+        if group.get("coverage", 1) not in (None, 1):  # scores of an earlier version have none
+            found[f"coverage, {name}"] = ("", group["coverage"])
+            found[f"precision of what is said, {name}"] = ("", group["precision"])
     failed = len(one.get("failed", ()))
     photos = f"{one['photos']:,} of {one['photos'] + failed:,}" if failed else f"{one['photos']:,}"
     return [
@@ -109,6 +113,9 @@ def _decision(decision: Decision) -> str:
     lines = [f"Policy {decision.policy}; probabilities are {'' if decision.calibrated else 'not '}calibrated."]
     if known:
         lines.append(f"Tuned on {known['count']:,} photos of '{known['split']}' on {known['date'][:10]}.")
+    for name, threshold in decision.thresholds.groups.items():
+        if threshold:
+            lines.append(f"{name} is said where its most probable value is above {threshold:.3f}, else unsure.")
     return " ".join(lines)
 
 

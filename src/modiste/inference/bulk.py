@@ -31,6 +31,7 @@ from modiste.errors import UsageError
 from modiste.files import WRITING, only_process
 from modiste.inference.job_products import PRODUCTS, write_job_products
 from modiste.inference.job_state import JobState, KnownJob
+from modiste.inference.old_parts import complete_parts
 from modiste.inference.parts import SEEN, Seen, look, part_path, part_round, read_part, settle, write_part
 from modiste.inference.predictor import BasePredictor
 from modiste.inference.rounds import PART, PLAN_FILE, JobPhotos, Round, open_round
@@ -169,6 +170,7 @@ class BulkJob:
         lock = self.folder / f"shard-{share.replace('/', '-of-')}.lock"
         with only_process(lock, f"shard {share} of {self.folder} to be tagged", "another --shard"):
             self._remove_stale()
+            complete_parts(self.folder, shard.has, predictor)
             done = self._run(predictor, shard, fetch, progress)
             return self._finish(share, done, predictor)
 
@@ -189,11 +191,8 @@ class BulkJob:
                 earlier += len(why)
                 progress(photos + len(why) - earlier, earlier)
             else:
-
-                def told(done: int, earlier: int = earlier) -> None:
-                    progress(done, earlier)
-
-                frame, kept = self._tag(work, predictor, fetch, partial(_shifted, told, photos - earlier))
+                told = partial(_told, progress, photos - earlier, earlier)
+                frame, kept = self._tag(work, predictor, fetch, told)
                 earlier += kept
                 why = frame["error"]
             photos, parts = photos + len(why), parts + 1
@@ -307,5 +306,5 @@ def _looked(load: LoadPart, *, by_path: bool) -> Iterator[tuple[InputPhoto, Seen
     yield from ((photo, look(photo, by_path=by_path)) for photo in load())
 
 
-def _shifted(told: Callable[[int], None], before: int, done: int) -> None:
-    told(before + done)
+def _told(progress: Told, before: int, earlier: int, done: int) -> None:
+    progress(before + done, earlier)

@@ -115,6 +115,26 @@ def write_part(path: Path, frame: pl.DataFrame, seen: pl.DataFrame, round_: int)
         frame.write_parquet(temporary, metadata={_METADATA: said})
 
 
+def rewrite_part(path: Path, frame: pl.DataFrame) -> None:
+    """Write the same rows with other columns; the round, and what the photos were, stay."""
+    said = _metadata(path)
+    with replacing(path, pl.exceptions.ComputeError) as temporary:
+        frame.write_parquet(temporary, metadata={_METADATA: json.dumps(said)} if said else None)
+
+
+def part_columns(path: Path) -> list[str]:
+    """Names of the columns of a part.
+
+    Raises:
+        RunError: it is none.
+    """
+    try:
+        with path.open("rb") as file:  # a path may look like a pattern
+            return list(pl.read_parquet_schema(file))
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise _no_part(path, error) from error
+
+
 def part_round(path: Path) -> int:
     """The round that a part was written in; 0 by a version that knew none."""
     return int(_metadata(path).get("round", 0))

@@ -133,33 +133,41 @@ class BasePredictor(ABC):
             raise PhotoError.expected(f"a photo of {name} that can be read", error, "other photos")
         one = np.zeros(len(readable), np.int64)
         decided = self.decision.apply_products(np.stack(readable), one, self.label_set)
-        labels = self.label_set.chosen(decided.decisions[0])
-        thresholds = self.decision.product_rule.thresholds.values
-        return ProductPrediction(name, self.label_set, decided.probs[0], labels, thresholds=thresholds, photos=photos)
+        [unsure] = self.decision.unsure(decided, self.label_set)
+        return ProductPrediction(
+            name,
+            self.label_set,
+            decided.probs[0],
+            self.label_set.chosen(decided.decisions[0]),
+            thresholds=self.decision.product_rule.thresholds.deciding(self.label_set),
+            unsure=unsure,
+            photos=photos,
+        )
 
     def frame(self, sources: Iterable[PhotoLike]) -> pl.DataFrame:
-        """Tag photos into a table with a row for each: photo, labels (list), error, and a column for each label.
+        """Tag photos into a table with a row for each: photo, labels and unsure (lists), review, error, and the labels.
 
         The columns of labels hold probabilities as float32, null where a photo can't be read; that of a label called
-        photo, labels or error is prob.<label>.
+        as one of the first five is prob.<label>.
         """
         from modiste.inference.writers import Tagged, as_frame
 
         return as_frame((Tagged(one.photo, one.photo, one) for one in self.stream(sources)), self.label_set)
 
     def _decided(self, photos: Iterable[Photo], heatmaps: bool) -> Iterator[tuple[Photo, Prediction]]:
+        limits = self.decision.thresholds.deciding(self.label_set)
         for batch in batches(self._asked(photos, heatmaps), self.batch_size):  # deciding each alone costs a millisecond
             readable = [one.probs for _, one in batch if one.error is None]
-            decided = self.decision.apply(np.stack(readable), self.label_set) if readable else ((), ())
-            rows = zip(*decided, strict=True)
+            raw = np.stack(readable) if readable else np.empty((0, len(self.label_set)), np.float32)
+            decided = self.decision.apply(raw, self.label_set)
+            rows = zip(*decided, self.decision.unsure(decided, self.label_set), strict=True)
             for photo, (name, probs, error, maps) in batch:
                 if error is not None:
                     yield photo, Prediction(name, self.label_set, probs, (), error)
                     continue
-                prob, decisions = next(rows)
+                prob, decisions, unsure = next(rows)
                 ids = self.label_set.chosen(decisions)
-                thresholds = self.decision.thresholds.values
-                yield photo, Prediction(name, self.label_set, prob, ids, None, maps, self.cells, thresholds)
+                yield photo, Prediction(name, self.label_set, prob, ids, None, maps, self.cells, limits, None, unsure)
 
     def _asked(self, photos: Iterable[Photo], maps: bool) -> Iterator[tuple[Photo, RawPrediction]]:
         for batch in batches(self._read_ahead(photos), self.batch_size):

@@ -22,7 +22,7 @@ from modiste.errors import UsageError
 from modiste.files import replacing
 from modiste.inference.predictor import BasePredictor
 from modiste.inference.tagging import passing, tagged
-from modiste.inference.writers import Format, as_record, as_text
+from modiste.inference.writers import Format, as_record, as_text, csv_cells
 from modiste.inputs.arguments import InputPhoto
 from modiste.labels import LabelSet
 from modiste.prediction import Decided, Prediction
@@ -30,7 +30,7 @@ from modiste.prediction import Decided, Prediction
 if TYPE_CHECKING:  # imported where it is needed, as it takes a tenth of the time that one photo does
     import polars as pl
 
-_FIRST = ("product", "labels", "error", "photos", "failed")  # columns before those of the labels
+_FIRST = ("product", "labels", "unsure", "review", "error", "photos", "failed")  # columns before those of the labels
 
 
 class TaggedProduct(NamedTuple):
@@ -104,7 +104,8 @@ class ProductPool:
         """All products, in the order of their first photos."""
         every = np.frombuffer(self._probs, np.float32).reshape(-1, len(label_set))
         decided = decision.apply_products(every, np.frombuffer(self._numbers, np.int64), label_set)
-        return [_tagged(product, decided, label_set) for product in self._seen.values()]
+        unsure = decision.unsure(decided, label_set)
+        return [_tagged(product, decided, unsure, label_set) for product in self._seen.values()]
 
     def errors(self) -> list[str]:
         """Why photos could not be read, product by product."""
@@ -135,10 +136,11 @@ def tag_products(
     return TaggedProducts(pool.decided(predictor.decision, predictor.label_set), pool.errors())
 
 
-def _tagged(product: _Seen, decided: Decided, label_set: LabelSet) -> TaggedProduct:
+def _tagged(product: _Seen, decided: Decided, unsure: list[tuple[str, ...]], label_set: LabelSet) -> TaggedProduct:
     if product.photos:
-        chosen = label_set.chosen(decided.decisions[product.number])
-        prediction = Prediction(product.id, label_set, decided.probs[product.number], chosen)
+        k = product.number
+        chosen = label_set.chosen(decided.decisions[k])
+        prediction = Prediction(product.id, label_set, decided.probs[k], chosen, unsure=unsure[k])
     else:
         nothing = np.full(len(label_set), np.nan, np.float32)
         prediction = Prediction(product.id, label_set, nothing, (), product.sentence())
@@ -166,20 +168,23 @@ def write_products(path: Path | None, kind: Format, products: Sequence[TaggedPro
 
 
 def product_frame(products: Sequence[TaggedProduct], label_set: LabelSet) -> pl.DataFrame:
-    """A row a product: product, labels (list), error, photos, failed, and a float32 column of probabilities a label.
+    """A row a product: product, labels and unsure (lists), review, error, photos, failed, and probabilities.
 
-    The column of a label that is called as one of the first five is prob.<label>.
+    Each label has a float32 column; that of a label called as one of the first seven is prob.<label>.
     """
     import polars as pl
 
     first = {
         "product": [one.id for one in products],
         "labels": [list(one.prediction.labels) for one in products],
+        "unsure": [list(one.prediction.unsure) for one in products],
+        "review": [one.prediction.review for one in products],
         "error": [one.prediction.error for one in products],
         "photos": [one.photos for one in products],
         "failed": [one.failed for one in products],
     }
-    types = (pl.String, pl.List(pl.String), pl.String, pl.Int64, pl.Int64)
+    words = pl.List(pl.String)
+    types = (pl.String, words, words, pl.Boolean, pl.String, pl.Int64, pl.Int64)
     table = np.array([one.prediction.prob_array for one in products], np.float32).reshape(-1, len(label_set))
     columns = [pl.Series(name, table[:, k]).fill_nan(None) for k, name in enumerate(_columns(label_set))]
     return pl.DataFrame(first, schema=dict(zip(_FIRST, types, strict=True))).with_columns(columns)
@@ -201,7 +206,7 @@ def _write(out: TextIO, kind: Format, products: Sequence[TaggedProduct], label_s
         rows.writerow([*_FIRST, *_columns(label_set)])
         for id_, photos, failed, one in products:
             probs = [""] * len(label_set) if one.error else [f"{prob:.6f}" for prob in one.prob_array]
-            rows.writerow([id_, "|".join(one.labels), one.error or "", photos, failed, *probs])
+            rows.writerow([id_, *csv_cells(one), photos, failed, *probs])
         return
     for product in products:
         if kind == "jsonl":

@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # imported where it is needed, as it takes a tenth of the tim
 Format = Literal["text", "csv", "jsonl", "parquet", "jd"]
 
 
-_FIRST = ("photo", "labels", "error")  # columns before those of the labels
+_FIRST = ("photo", "labels", "unsure", "review", "error")  # columns before those of the labels
 
 
 class Tagged(NamedTuple):
@@ -83,22 +83,18 @@ def write_tags(path: Path | None, kind: Format, photos: Iterable[Tagged], label_
 
 
 def as_frame(photos: Iterable[Tagged], label_set: LabelSet) -> pl.DataFrame:
-    """A row a photo: photo, labels (list), error, and a float32 column of probabilities for each label.
+    """A row a photo: photo, labels and unsure (lists), review, error, and for each label its probabilities as float32.
 
-    The column of a label that is called as one of the first three is prob.<label>.
+    The column of a label that is called as one of the first five is prob.<label>.
     """
     import polars as pl
 
-    ids, chosen, errors, probs = [], [], [], []
-    for id_, _, prediction in photos:
-        ids.append(id_)
-        chosen.append(list(prediction.labels))
-        errors.append(prediction.error)
-        probs.append(prediction.prob_array)
-    frame = pl.DataFrame(
-        {"photo": ids, "labels": chosen, "error": errors},
-        schema={"photo": pl.String, "labels": pl.List(pl.String), "error": pl.String},
-    )
+    first, probs = [], []
+    for id_, _, one in photos:
+        first.append((id_, list(one.labels), list(one.unsure), one.review, one.error))
+        probs.append(one.prob_array)
+    types = (pl.String(), pl.List(pl.String()), pl.List(pl.String()), pl.Boolean(), pl.String())
+    frame = pl.DataFrame(first, schema=dict(zip(_FIRST, types, strict=True)), orient="row")
     table = np.array(probs, dtype=np.float32).reshape(-1, len(label_set))
     names = label_columns(label_set)
     return frame.with_columns([pl.Series(name, table[:, k]).fill_nan(None) for k, name in enumerate(names)])
@@ -112,16 +108,19 @@ def label_columns(label_set: LabelSet) -> list[str]:
 def as_record(prediction: Prediction, id_: str) -> dict[str, Any]:
     """Plain data for JSON."""
     probs = {} if prediction.error else {label: round(prob, 6) for label, prob in prediction.probs.items()}
-    return {"photo": id_, "labels": list(prediction.labels), "probs": probs, "error": prediction.error}
+    said = {"labels": list(prediction.labels), "unsure": list(prediction.unsure), "review": prediction.review}
+    return {"photo": id_, **said, "probs": probs, "error": prediction.error}
 
 
 def as_text(prediction: Prediction, id_: str) -> str:
-    """One line for a person: the photo and its labels, the surest first."""
-    if prediction.error is not None:
-        return f"{id_}\terror: {prediction.error}"
-    probs = prediction.probs
-    chosen = sorted(prediction.labels, key=lambda label: -probs[label])
-    return f"{id_}\t" + ", ".join(f"{label} {probs[label]:.2f}" for label in chosen)
+    """One line for a person: the photo and its labels, the surest first, and what groups are unsure."""
+    return f"{id_}\t{prediction.words if prediction.error is None else f'error: {prediction.error}'}"
+
+
+def csv_cells(prediction: Prediction) -> list[str]:
+    """Cells of labels, unsure, review and error."""
+    said = "|".join(prediction.labels), "|".join(prediction.unsure), str(prediction.review).lower()
+    return [*said, prediction.error or ""]
 
 
 def _write_csv(out: TextIO, photos: Iterator[Tagged], label_set: LabelSet) -> None:
@@ -129,7 +128,7 @@ def _write_csv(out: TextIO, photos: Iterator[Tagged], label_set: LabelSet) -> No
     rows.writerow([*_FIRST, *label_columns(label_set)])
     for id_, _, prediction in photos:
         probs = [""] * len(label_set) if prediction.error else [f"{prob:.6f}" for prob in prediction.prob_array]
-        rows.writerow([id_, "|".join(prediction.labels), prediction.error or "", *probs])
+        rows.writerow([id_, *csv_cells(prediction), *probs])
 
 
 def _write_jsonl(out: TextIO, photos: Iterator[Tagged], label_set: LabelSet) -> None:

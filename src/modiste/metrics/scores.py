@@ -51,7 +51,11 @@ class GroupScore:
 
     Attributes:
         n: number of those photos.
-        accuracy: share of them where the most probable label is the positive one; nan where n = 0.
+        accuracy: share of them where the most probable label is the positive one, whether it is chosen or the group is
+            unsure; nan where n = 0.
+        coverage: share of them where a label of the group is chosen; nan where n = 0.
+        precision: share of the photos with a chosen label where it is the right one, over those n and the photos that
+            have no label of the group; nan where none is chosen.
         majority: id of the most frequent label.
         majority_accuracy: accuracy of always predicting it.
         ids: label ids, the order of both axes of `confusion`.
@@ -60,10 +64,17 @@ class GroupScore:
 
     n: int
     accuracy: float
+    coverage: float
+    precision: float
     majority: str
     majority_accuracy: float
     ids: tuple[str, ...]
     confusion: np.ndarray
+
+    @property
+    def abstains(self) -> bool:
+        """Whether the group is unsure for some of the photos."""
+        return self.coverage < 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,9 +221,11 @@ def score(
     baselines = {
         # It predicts every label of an exclusive group, so there is no choice to be right or wrong.
         "yes to everything": _score(targets, constant, yes, label_set, {}),
-        "prevalence": _score(targets, frequent, usual, label_set, _groups(targets, frequent, label_set, base)),
+        "prevalence": _score(
+            targets, frequent, usual, label_set, _groups(targets, frequent, usual, label_set, base=base)
+        ),
     }
-    scores = _score(targets, probs, decisions, label_set, _groups(targets, probs, label_set, base))
+    scores = _score(targets, probs, decisions, label_set, _groups(targets, probs, decisions, label_set, base=base))
     return replace(scores, baselines=baselines)
 
 
@@ -246,8 +259,13 @@ def _score(
     )
 
 
-def _groups(targets: np.ndarray, probs: np.ndarray, label_set: LabelSet, base: np.ndarray) -> dict[str, GroupScore]:
-    return {name: _group(targets[:, at], probs[:, at], label_set, at, base) for name, at in label_set.exclusive.items()}
+def _groups(
+    targets: np.ndarray, probs: np.ndarray, decisions: np.ndarray, label_set: LabelSet, *, base: np.ndarray
+) -> dict[str, GroupScore]:
+    return {
+        name: _group(targets[:, at], probs[:, at], decisions[:, at] == 1, tuple(label_set.ids[k] for k in at), base[at])
+        for name, at in label_set.exclusive.items()
+    }
 
 
 def choices(targets: np.ndarray, probs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -260,15 +278,21 @@ def choices(targets: np.ndarray, probs: np.ndarray) -> tuple[np.ndarray, np.ndar
     return one, (targets[one] == 1).argmax(axis=1), probs[one].argmax(axis=1)
 
 
-def _group(targets: np.ndarray, probs: np.ndarray, label_set: LabelSet, at: np.ndarray, base: np.ndarray) -> GroupScore:
+def _group(
+    targets: np.ndarray, probs: np.ndarray, chosen: np.ndarray, ids: tuple[str, ...], base: np.ndarray
+) -> GroupScore:
     one, true, predicted = choices(targets, probs)
-    size, majority = len(at), int(base[at].argmax())
+    size, majority, said = len(ids), int(base.argmax()), np.asarray(chosen.any(axis=1))
+    judged = np.asarray(said & (one | (targets == 0).all(axis=1)))
+    right = np.asarray((chosen & (targets == 1)).any(axis=1))
     return GroupScore(
         n=int(one.sum()),
         accuracy=_mean(true == predicted),
-        majority=label_set.ids[at[majority]],
+        coverage=_mean(said[one]),
+        precision=_mean(right[judged]),
+        majority=ids[majority],
         majority_accuracy=_mean(true == majority),
-        ids=tuple(label_set.ids[k] for k in at),
+        ids=ids,
         confusion=np.bincount(true * size + predicted, minlength=size * size).reshape(size, size),
     )
 

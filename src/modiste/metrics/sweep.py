@@ -44,6 +44,8 @@ class Sweep:
         predicted: (m,) int64, photos at or above each; float64 once weighted.
         positives: photos that have the label, each counting 1.
         known: photos of which it is known whether they have it, each counting 1.
+        missed: photos that should be hit and are at no cut, as where another value of an exclusive group is more
+            probable; they count in recall and F-beta.
     """
 
     probs: np.ndarray
@@ -51,6 +53,7 @@ class Sweep:
     predicted: np.ndarray
     positives: int
     known: int
+    missed: float = 0
 
     @cached_property
     def rising(self) -> np.ndarray:
@@ -67,12 +70,16 @@ class Sweep:
 
     @property
     def recall(self) -> np.ndarray:
-        """(m,) float64, share of the positives that a cut predicts; 0 where there are none."""
-        return _ratio(self.hits, self.hits[-1:])  # the last cut predicts every photo
+        """(m,) float64, share of the positives and missed that a cut hits; 0 where there are none."""
+        return _ratio(self.hits, self._wanted)
 
     def fbeta(self, beta: float, at: np.ndarray | slice = slice(None)) -> np.ndarray:
         """F-beta, float64, of all cuts or of those at some positions; recall counts `beta` times as much."""
-        return _ratio((1 + beta**2) * self.hits[at], self.predicted[at] + beta**2 * self.hits[-1:])
+        return _ratio((1 + beta**2) * self.hits[at], self.predicted[at] + beta**2 * self._wanted)
+
+    @property
+    def _wanted(self) -> np.ndarray:
+        return np.asarray(self.hits[-1:] + self.missed)  # the last cut predicts every photo
 
     @property
     def average_precision(self) -> float:
@@ -89,7 +96,8 @@ class Sweep:
         With importance weights this is the sweep of photos of which another share has the label.
         """
         hits = positive * self.hits
-        return replace(self, hits=hits, predicted=hits + negative * (self.predicted - self.hits))
+        predicted = hits + negative * (self.predicted - self.hits)
+        return replace(self, hits=hits, predicted=predicted, missed=positive * self.missed)
 
 
 def sweep(target: np.ndarray, prob: np.ndarray) -> Sweep:
@@ -138,8 +146,8 @@ def merged(sweeps: Sequence[Sweep]) -> Sweep:
     )
     probs = probs[order]
     ends = run_ends(probs)
-    positives, known = sum(one.positives for one in sweeps), sum(one.known for one in sweeps)
-    return Sweep(probs[ends], hits[ends], predicted[ends], positives, known)
+    positives, known, missed = (sum(getattr(one, key) for one in sweeps) for key in ("positives", "known", "missed"))
+    return Sweep(probs[ends], hits[ends], predicted[ends], positives, known, missed)
 
 
 def midway(probs: np.ndarray, at: int) -> float:
