@@ -6,7 +6,7 @@ import pytest
 from tables import check_stream, held, write
 
 from modiste.data.manifest import Manifest
-from modiste.data.tables import read_table
+from modiste.data.tables import open_rows, read_table
 from modiste.errors import ManifestError
 
 RECORDS = [
@@ -65,3 +65,18 @@ def test_columns_of_objects_are_left_out_by_name(tmp_path):
     assert table.frame.columns == ["image", "labels", "size"]
     assert table.notes == ("'meta', 'boxes': left out, as the cells hold objects or bytes, not words.",)
     assert table.notes[0] in Manifest.read(table.path).notes
+
+
+def test_lines_that_are_no_utf8_are_refused_by_their_row(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes('{"image": "a", "label": "coat"}\n{"image": "b", "label": "外套"}\n'.encode("gbk"))
+    for read in (lambda: read_table(path), lambda: list(open_rows(path).read())):
+        with pytest.raises(ManifestError, match=r"row 2 of .* to be a JSON object, but got .*\\xcd.*in UTF-8"):
+            read()
+
+
+def test_a_mark_of_utf8_is_no_part_of_the_first_line(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"image": "a", "label": "coat"}\n')
+    assert read_table(path).frame.columns == ["image", "label"]
+    check_stream(path)

@@ -1,10 +1,12 @@
 """Options that a file can't obey are refused, and work where they can."""
 
+import polars as pl
 import pytest
 from PIL import Image
 
 from modiste.config import DataConfig
 from modiste.data.manifest import Manifest
+from modiste.data.tables import open_rows, read_table
 from modiste.errors import ManifestError, UsageError
 
 TABLE = "image,label\na,coat\nb,dress\n"
@@ -54,3 +56,19 @@ def test_a_photo_in_place_of_a_table(files):
 def test_a_folder_without_classes(files):
     with pytest.raises(ManifestError, match=r"got 1 photo outside of any. Try moving them into one folder a class"):
         Manifest.read(files / "folder" / "coat")
+
+
+@pytest.mark.parametrize(("name", "options"), [("a.csv", {"sheet": "x"}), ("a.jsonl", {"encoding": "gbk"})])
+def test_streams_refuse_them_too(files, name, options):
+    with pytest.raises(UsageError, match="leaving --"):
+        open_rows(files / name, **options)
+
+
+def test_columns_of_objects_are_named_by_streams_too(tmp_path):
+    path = tmp_path / "a.parquet"
+    pl.DataFrame({"image": ["a.jpg"], "box": [{"x": 1}]}).write_parquet(path)
+    assert (
+        open_rows(path).notes
+        == list(read_table(path).notes)
+        == ["'box': left out, as the cells hold objects or bytes, not words."]
+    )

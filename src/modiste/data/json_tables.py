@@ -45,17 +45,19 @@ def records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     Raises:
         ManifestError: a line is no object.
     """
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        for number, line in enumerate(file, 1):
+    with path.open("rb") as file:
+        for number, content in enumerate(file, 1):
+            line = content.removeprefix(_BOM) if number == 1 else content
             if not line.strip():
                 continue
             try:
-                record = json.loads(line)
+                record = json.loads(line.decode())
             except (ValueError, RecursionError):
                 record = None
             if not isinstance(record, dict):
                 want = f"row {number} of {path} to be a JSON object"
-                raise ManifestError.expected(want, f"'{line[:40].strip()}'", "correcting it")
+                text = line.decode(errors="backslashreplace")  # bytes that are no UTF-8 are shown as such
+                raise ManifestError.expected(want, f"'{text[:40].strip()}'", "correcting it, in UTF-8")
             yield number, record
 
 

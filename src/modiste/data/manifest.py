@@ -19,7 +19,7 @@ from modiste.data.photo_columns import ROLES
 from modiste.data.photo_places import found_places
 from modiste.data.splits import stratified_folds
 from modiste.data.table import Table
-from modiste.data.table_options import refuse_options
+from modiste.data.table_options import refuse_photo
 from modiste.data.tables import labels_beside, read_table, root_beside, write_labels_beside, write_table
 from modiste.errors import ManifestError
 from modiste.files import StrPath
@@ -77,7 +77,7 @@ class Manifest:
             UsageError: an option can have no effect on it.
         """
         path = Path(path)
-        refuse_options(path, config)
+        refuse_photo(path)
         table = _challenge_header(read_table(path, encoding=config.encoding, sheet=config.sheet))
         root = path if path.is_dir() else path.parent
         known = labels_beside(path) if path.is_file() else None

@@ -24,7 +24,8 @@ from modiste.data.formats.jd2018 import challenge_rows, read_challenge
 from modiste.data.formats.products import SEVERAL, PhotoRows, photo_rows, split_urls
 from modiste.data.json_tables import LINES, read_document, read_lines, records, spelt
 from modiste.data.photo_columns import find_path_and_url
-from modiste.data.table import Row, Table, empty, is_flat, word, words_table
+from modiste.data.table import Row, Table, empty, is_flat, nested_note, word, words_table
+from modiste.data.table_options import refuse_options
 from modiste.data.text_tables import TextTable
 from modiste.errors import ManifestError
 from modiste.files import replacing, write_text
@@ -78,7 +79,9 @@ def read_table(path: Path, *, encoding: str | None = None, sheet: str | None = N
 
     Raises:
         ManifestError: it is missing, empty, of no known format, or a row can't be read for certain.
+        UsageError: `encoding` or `sheet` can have no effect on it.
     """
+    refuse_options(path, encoding, sheet)
     if path.is_dir():
         return read_folder(path)
     check_file(path)
@@ -103,6 +106,7 @@ def read_table(path: Path, *, encoding: str | None = None, sheet: str | None = N
 
 def open_rows(path: Path, *, encoding: str | None = None, sheet: str | None = None) -> RowStream:
     """Look at a file's columns, and make what reads its rows as a stream; arguments and errors as of `read_table`."""
+    refuse_options(path, encoding, sheet)
     check_file(path)
     suffix = path.suffix.lower()
     if suffix == ".parquet":
@@ -256,9 +260,11 @@ def _spelt_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
 
 def _parquet_stream(path: Path) -> RowStream:
     try:
-        names = {name: dtype for name, dtype in _scan(path).collect_schema().items() if is_flat(dtype)}
+        schema = _scan(path).collect_schema()
     except pl.exceptions.PolarsError as error:
         raise _not_parquet(path, error) from error
+    names = {name: dtype for name, dtype in schema.items() if is_flat(dtype)}
+    notes = nested_note([name for name in schema if name not in names])
 
     def read() -> Iterator[Row]:
         lists = [name for name, dtype in names.items() if isinstance(dtype, pl.List)]
@@ -272,7 +278,7 @@ def _parquet_stream(path: Path) -> RowStream:
         except pl.exceptions.PolarsError as error:
             raise _not_parquet(path, error) from error
 
-    return RowStream(path, tuple(names), read, labels_beside(path))
+    return RowStream(path, tuple(names), read, labels_beside(path), notes=notes)
 
 
 def _scan(path: Path) -> pl.LazyFrame:
