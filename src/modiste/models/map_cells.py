@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from modiste.models.layers import timm_network
 from modiste.models.tagger import Tagger, normalise
 from modiste.prediction import MapCells
 
@@ -29,7 +30,7 @@ def find_cells(model: Tagger, size: int) -> MapCells | None:
     Returns:
         None where the network has no map of places.
     """
-    backbone: Any = deepcopy(model.backbone).eval()
+    backbone: Any = deepcopy(timm_network(model.backbone)).eval()
     generator = torch.Generator().manual_seed(0)
     for module in list(backbone.modules()):
         if isinstance(module, nn.Conv2d):
