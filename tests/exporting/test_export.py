@@ -24,7 +24,7 @@ from modiste.exporting.blended_network import BlendedNetwork
 from modiste.exporting.int8 import Cost, cost_meters, evenly, quantize_to_int8, read_squares
 from modiste.exporting.quantize import Quantizer
 from modiste.inference.heatmaps import Explainer
-from modiste.inference.onnx import SEAL, Exported
+from modiste.inference.onnx import SEAL, Exported, open_session
 from modiste.inference.predictor import Predictor
 from modiste.inference.writers import Tagged
 from modiste.labels import LabelSet
@@ -80,11 +80,25 @@ def test_a_tuned_decision_travels_with_the_file(trained, photos, tmp_path):
         np.testing.assert_allclose(two.prob_array, one.prob_array, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", [*PAPER, "mobilenetv2_100", "resnet10t", "swin_tiny_patch4_window7_224"])
-def test_the_mean_of_the_places_is_the_logit_without_its_bias(name):
+@pytest.mark.parametrize("name", ["mobilenetv2_100", "inception_resnet_v2", "test_resnet", "test_vit"])
+def test_a_graph_of_several_layers_says_what_the_network_says(name):
     torch.manual_seed(0)
-    size = 224 if "swin" in name else 96
-    model = Tagger(ModelConfig(backbone=name, weights="none"), 5).eval()
+    size = 160 if "vit" in name else 100
+    network = Network(Tagger(ModelConfig(backbone=name, weights="none", features="layers"), 5)).eval()
+    photos = torch.randint(0, 256, (3, size, size, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        said = network(photos)
+    session = open_session(to_onnx(network, photos[:2]).SerializeToString(), 1)
+    for ours, theirs in zip(session.run(None, {"photos": photos.numpy()}), said, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("features", ["last", "layers"])
+@pytest.mark.parametrize("name", [*PAPER, "mobilenetv2_100", "resnet10t", "swin_tiny_patch4_window7_224"])
+def test_the_mean_of_the_places_is_the_logit_without_its_bias(name, features):
+    torch.manual_seed(0)
+    size = 224 if "swin" in name else 100  # grids that don't divide one another
+    model = Tagger(ModelConfig(backbone=name, weights="none", features=features), 5).eval()
     torch.nn.init.normal_(model.head.bias)
     photos = torch.randint(0, 256, (2, size, size, 3), dtype=torch.uint8)
     with torch.inference_mode():
@@ -96,9 +110,10 @@ def test_the_mean_of_the_places_is_the_logit_without_its_bias(name):
         torch.testing.assert_close(features @ weight.T + bias, logits, rtol=1e-3, atol=1e-4)
 
 
-def test_a_transformer_has_no_places():
-    model = Tagger(ModelConfig(backbone="test_vit", weights="none"), 3).eval()
-    size = model.backbone.patch_embed.img_size[0]
+@pytest.mark.parametrize("features", ["last", "layers"])
+def test_a_transformer_has_no_places(features):
+    model = Tagger(ModelConfig(backbone="test_vit", weights="none", features=features), 3).eval()
+    size = 160
     assert len(Network(model)(torch.zeros(1, size, size, 3, dtype=torch.uint8))) == 2
 
 
