@@ -82,6 +82,11 @@ class ModelConfig(Frozen):
     features: Literal["last", "layers"] = "last"  # layers: the mean of each earlier layer too
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
 
+    @property
+    def title(self) -> str:
+        """Backbone and features, for readers of reports."""
+        return self.backbone + (", means of earlier layers beside the last" if self.features == "layers" else "")
+
 
 class LossConfig(Frozen):
     """Binary cross-entropy (paper, eq. 2-3) or the asymmetric loss (Ridnik et al. 2021, eq. 7) of each label.

@@ -80,7 +80,12 @@ def test_a_tuned_decision_travels_with_the_file(trained, photos, tmp_path):
         np.testing.assert_allclose(two.prob_array, one.prob_array, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["mobilenetv2_100", "inception_resnet_v2", "test_resnet", "test_vit"])
+LARGE = ("mobilenetv2_100", "inception_resnet_v2")
+
+
+@pytest.mark.parametrize(
+    "name", ["test_resnet", "test_vit", *(pytest.param(name, marks=pytest.mark.slow) for name in LARGE)]
+)
 def test_a_graph_of_several_layers_says_what_the_network_says(name):
     torch.manual_seed(0)
     size = 160 if "vit" in name else 100
@@ -335,6 +340,32 @@ def test_an_int8_file_tells_what_it_lost(trained, drawn, tmp_path, modiste, monk
     assert facts["precision"] == "int8"
     assert "Rounded to int8" in facts["card"]
     assert facts["int8"]["costs"][0]["lost"] <= 9
+
+
+def test_features_of_several_layers_go_into_files_of_both_kinds(train_once, drawn, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(int8, "_times", lambda *_: (2.0, 1.0))
+    run = train_once("layers", "model.features=layers")
+    squares = sorted((drawn.parent / "photos").iterdir())
+    before = load(run)
+    for precision, atol, rounding in (("fp32", 1e-4, None), ("int8", 0.2, exporting.Int8(squares, most=99))):
+        written = package.export(run, tmp_path / f"{precision}.onnx", int8=rounding)
+        assert written.exported.facts["precision"] == precision
+        assert "test_byobnet, means of earlier layers beside the last" in written.exported.facts["card"]
+        assert written.parity.largest < 1e-4
+        after = load(tmp_path / f"{precision}.onnx")
+        for one, two in zip(before.raw(photos, maps=True), after.raw(photos, maps=True), strict=True):
+            np.testing.assert_allclose(two.probs, one.probs, atol=atol)
+            np.testing.assert_allclose(two.maps, one.maps, atol=10 * atol)
+
+
+def test_the_means_of_layers_are_never_rounded(tmp_path):
+    photos = np.random.default_rng(0).integers(0, 256, (32, 32, 32, 3), dtype=np.uint8)
+    network = Network(Tagger(ModelConfig(backbone="test_resnet", weights="none", features="layers"), 3))
+    graph = to_onnx(network, torch.from_numpy(photos[:2]), ["probs", "features", "maps"])
+    made = Quantizer(graph, photos, tmp_path)
+    means = [node for node in graph.graph.node if node.op_type == "ReduceMean"]
+    assert len(means) >= 5
+    assert not {node.name for node in means} & {name for block in made.blocks for name in block}
 
 
 def test_where_int8_is_slower_the_file_stays_in_float32(trained, drawn, tmp_path, modiste, monkeypatch):
