@@ -73,8 +73,7 @@ def whole_and_cut(model, cutter, unlock, pixels, then=lambda logits: logits):
     return whole, cut
 
 
-# Of several layers: some are of one module that is traced as a whole, such as resnet18's act1, or an activation
-# writes over them, or they stand behind one another in dense blocks.
+# Of several layers; some are of one module that is traced as a whole, such as resnet18's act1.
 LAYERS = ["mobilenetv2_100", "resnet18", "densenet121", "convnext_atto", "test_nfnet", "legacy_xception"]
 NETWORKS = [*((name, "last") for name in SIZES), *((name, "layers") for name in LAYERS)]
 

@@ -82,12 +82,12 @@ class LayerMeans(nn.Module):
         """
         network: Any = self.network
         widths = [*(layer.channels for layer in self.layers), feature_count(network)]
-        weights = None if weight is None else weight.split(widths, dim=1)
+        weights = None if weight is None else torch.split(weight, widths, dim=1)
         evidence: dict[int, Tensor] = {}
 
         def take(k: int, places: Tensor) -> Tensor:
             if weights is not None:
-                evidence[k] = (weights[k] @ places.flatten(2)).unflatten(2, places.shape[2:])
+                evidence[k] = (weights[k] @ places.flatten(2)).reshape(places.shape[0], -1, *places.shape[2:])
             return _mean(k, places)
 
         with self._listening(take) as means:
@@ -112,13 +112,13 @@ class LayerMeans(nn.Module):
         At once, as what follows a block may overwrite its output. Hooks live as long as one pass: a copy of this
         network has its own.
         """
-        thread, channels_last = get_ident(), _channels_last(self.network)
+        thread, at_end = get_ident(), has_channels_last(self.network)
         found: dict[int, Tensor] = {}
 
         def hook(k: int) -> Callable[[nn.Module, Any, Any], None]:
             def keep(module: nn.Module, inputs: Any, output: Any) -> None:
                 if get_ident() == thread:  # else of other photos
-                    found[k] = take(k, as_grid(output, self.layers[k].channels, channels_last))
+                    found[k] = take(k, as_grid(output, self.layers[k].channels, at_end))
 
             return keep
 
@@ -154,6 +154,11 @@ def feature_count(backbone: nn.Module) -> int:
     """Features that a backbone ends in."""
     counted: Any = backbone
     return int(getattr(backbone, "head_hidden_size", None) or counted.num_features)
+
+
+def has_channels_last(network: nn.Module) -> bool:
+    """Whether grids of a timm network are (n, height, width, channels)."""
+    return bool(getattr(network, "output_fmt", "NCHW") == "NHWC")
 
 
 def earlier_layers(network: nn.Module) -> tuple[Layer, ...]:
@@ -197,21 +202,17 @@ def as_grid(output: Any, channels: int, channels_last: bool) -> Tensor:
     raise _no_layers(f"{got} instead of {channels} channels")
 
 
-def shrunk(maps: Tensor, size: Sequence[int]) -> Tensor:
+def shrunk(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """(n, labels, height, width) averaged down to another height and width, with the mean of each map kept.
 
     Cells of a grid that doesn't divide the other overlap, so that places count unequally; a constant makes up for it.
     """
-    pooled = adaptive_avg_pool2d(maps, tuple(size))
+    pooled = adaptive_avg_pool2d(maps, size)
     return pooled + (maps.mean(dim=(2, 3), keepdim=True) - pooled.mean(dim=(2, 3), keepdim=True))
 
 
 def _mean(k: int, places: Tensor) -> Tensor:
     return places.mean(dim=(2, 3))
-
-
-def _channels_last(network: nn.Module) -> bool:
-    return getattr(network, "output_fmt", "NCHW") == "NHWC"
 
 
 def _no_layers(got: str) -> RecipeError:

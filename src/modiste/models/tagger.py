@@ -16,7 +16,7 @@ from modiste.errors import RecipeError, WeightsError
 from modiste.inference.predictor import Forward
 from modiste.models.activation import Activation
 from modiste.models.backbones import coarse_groups, create_backbone, published
-from modiste.models.layers import LayerMeans, feature_count, see, shrunk, timm_network
+from modiste.models.layers import LayerMeans, feature_count, has_channels_last, see, shrunk, timm_network
 from modiste.prediction import NetworkOutput
 
 Unlock = Literal["none", "all"] | int
@@ -157,7 +157,7 @@ class Network(nn.Module):
         # The head on each place alone. Where a backbone ends in global average pooling, and so is linear from here
         # on, that is the weights of the label times the feature map.
         network = timm_network(model.backbone)
-        last = getattr(network, "output_fmt", "NCHW") == "NHWC"
+        last = has_channels_last(network)
         places = grid if last else grid.permute(0, 2, 3, 1)
         rows, columns, depth = places.shape[1:]
         each = places.reshape(-1, 1, 1, depth) if last else places.reshape(-1, depth, 1, 1)
