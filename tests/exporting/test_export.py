@@ -151,7 +151,8 @@ def test_a_blend_becomes_one_file(method, two_runs, photos, tmp_path):
 @pytest.mark.parametrize("method", BLENDS)
 def test_a_blended_network_says_what_the_blend_makes_of_its_members(method):
     torch.manual_seed(0)
-    members = [Network(Tagger(ModelConfig(backbone="test_byobnet", weights="none"), 13)).eval() for _ in range(2)]
+    configs = [ModelConfig(backbone="test_byobnet", weights="none", features=kind) for kind in ("last", "layers")]
+    members = [Network(Tagger(config, 13)).eval() for config in configs]
     photos = torch.randint(0, 256, (4, 32, 32, 3), dtype=torch.uint8)
     with torch.inference_mode():
         probs, _, maps = BlendedNetwork(members, BLENDS[method])(photos)
