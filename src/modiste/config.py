@@ -79,7 +79,13 @@ class ModelConfig(Frozen):
 
     backbone: str = "inception_resnet_v2"  # any name of timm.list_models()
     weights: PathText = "hub"  # "hub" (timm's own), "none", or a safetensors file
+    features: Literal["last", "layers"] = "last"  # layers: the mean of each earlier layer too
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+
+    @property
+    def title(self) -> str:
+        """Backbone and features, for readers of reports."""
+        return self.backbone + (", means of earlier layers beside the last" if self.features == "layers" else "")
 
 
 class LossConfig(Frozen):

@@ -24,7 +24,7 @@ from modiste.exporting.blended_network import BlendedNetwork
 from modiste.exporting.int8 import Cost, cost_meters, evenly, quantize_to_int8, read_squares
 from modiste.exporting.quantize import Quantizer
 from modiste.inference.heatmaps import Explainer
-from modiste.inference.onnx import SEAL, Exported
+from modiste.inference.onnx import SEAL, Exported, open_session
 from modiste.inference.predictor import Predictor
 from modiste.inference.writers import Tagged
 from modiste.labels import LabelSet
@@ -80,11 +80,30 @@ def test_a_tuned_decision_travels_with_the_file(trained, photos, tmp_path):
         np.testing.assert_allclose(two.prob_array, one.prob_array, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", [*PAPER, "mobilenetv2_100", "resnet10t", "swin_tiny_patch4_window7_224"])
-def test_the_mean_of_the_places_is_the_logit_without_its_bias(name):
+LARGE = ("mobilenetv2_100", "inception_resnet_v2")
+
+
+@pytest.mark.parametrize(
+    "name", ["test_resnet", "test_vit", *(pytest.param(name, marks=pytest.mark.slow) for name in LARGE)]
+)
+def test_a_graph_of_several_layers_says_what_the_network_says(name):
     torch.manual_seed(0)
-    size = 224 if "swin" in name else 96
-    model = Tagger(ModelConfig(backbone=name, weights="none"), 5).eval()
+    size = 160 if "vit" in name else 100
+    network = Network(Tagger(ModelConfig(backbone=name, weights="none", features="layers"), 5)).eval()
+    photos = torch.randint(0, 256, (3, size, size, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        said = network(photos)
+    session = open_session(to_onnx(network, photos[:2]).SerializeToString(), 1)
+    for ours, theirs in zip(session.run(None, {"photos": photos.numpy()}), said, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("features", ["last", "layers"])
+@pytest.mark.parametrize("name", [*PAPER, "mobilenetv2_100", "resnet10t", "swin_tiny_patch4_window7_224"])
+def test_the_mean_of_the_places_is_the_logit_without_its_bias(name, features):
+    torch.manual_seed(0)
+    size = 224 if "swin" in name else 100  # grids that don't divide one another
+    model = Tagger(ModelConfig(backbone=name, weights="none", features=features), 5).eval()
     torch.nn.init.normal_(model.head.bias)
     photos = torch.randint(0, 256, (2, size, size, 3), dtype=torch.uint8)
     with torch.inference_mode():
@@ -96,9 +115,10 @@ def test_the_mean_of_the_places_is_the_logit_without_its_bias(name):
         torch.testing.assert_close(features @ weight.T + bias, logits, rtol=1e-3, atol=1e-4)
 
 
-def test_a_transformer_has_no_places():
-    model = Tagger(ModelConfig(backbone="test_vit", weights="none"), 3).eval()
-    size = model.backbone.patch_embed.img_size[0]
+@pytest.mark.parametrize("features", ["last", "layers"])
+def test_a_transformer_has_no_places(features):
+    model = Tagger(ModelConfig(backbone="test_vit", weights="none", features=features), 3).eval()
+    size = 160
     assert len(Network(model)(torch.zeros(1, size, size, 3, dtype=torch.uint8))) == 2
 
 
@@ -131,7 +151,8 @@ def test_a_blend_becomes_one_file(method, two_runs, photos, tmp_path):
 @pytest.mark.parametrize("method", BLENDS)
 def test_a_blended_network_says_what_the_blend_makes_of_its_members(method):
     torch.manual_seed(0)
-    members = [Network(Tagger(ModelConfig(backbone="test_byobnet", weights="none"), 13)).eval() for _ in range(2)]
+    configs = [ModelConfig(backbone="test_byobnet", weights="none", features=kind) for kind in ("last", "layers")]
+    members = [Network(Tagger(config, 13)).eval() for config in configs]
     photos = torch.randint(0, 256, (4, 32, 32, 3), dtype=torch.uint8)
     with torch.inference_mode():
         probs, _, maps = BlendedNetwork(members, BLENDS[method])(photos)
@@ -320,6 +341,32 @@ def test_an_int8_file_tells_what_it_lost(trained, drawn, tmp_path, modiste, monk
     assert facts["precision"] == "int8"
     assert "Rounded to int8" in facts["card"]
     assert facts["int8"]["costs"][0]["lost"] <= 9
+
+
+def test_features_of_several_layers_go_into_files_of_both_kinds(train_once, drawn, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(int8, "_times", lambda *_: (2.0, 1.0))
+    run = train_once("layers", "model.features=layers")
+    squares = sorted((drawn.parent / "photos").iterdir())
+    before = load(run)
+    for precision, atol, rounding in (("fp32", 1e-4, None), ("int8", 0.2, exporting.Int8(squares, most=99))):
+        written = package.export(run, tmp_path / f"{precision}.onnx", int8=rounding)
+        assert written.exported.facts["precision"] == precision
+        assert "test_byobnet, means of earlier layers beside the last" in written.exported.facts["card"]
+        assert written.parity.largest < 1e-4
+        after = load(tmp_path / f"{precision}.onnx")
+        for one, two in zip(before.raw(photos, maps=True), after.raw(photos, maps=True), strict=True):
+            np.testing.assert_allclose(two.probs, one.probs, atol=atol)
+            np.testing.assert_allclose(two.maps, one.maps, atol=10 * atol)
+
+
+def test_the_means_of_layers_are_never_rounded(tmp_path):
+    photos = np.random.default_rng(0).integers(0, 256, (32, 32, 32, 3), dtype=np.uint8)
+    network = Network(Tagger(ModelConfig(backbone="test_resnet", weights="none", features="layers"), 3))
+    graph = to_onnx(network, torch.from_numpy(photos[:2]), ["probs", "features", "maps"])
+    made = Quantizer(graph, photos, tmp_path)
+    means = [node for node in graph.graph.node if node.op_type == "ReduceMean"]
+    assert len(means) >= 5
+    assert not {node.name for node in means} & {name for block in made.blocks for name in block}
 
 
 def test_where_int8_is_slower_the_file_stays_in_float32(trained, drawn, tmp_path, modiste, monkeypatch):

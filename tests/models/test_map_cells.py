@@ -48,6 +48,15 @@ def test_where_attention_mixes_all_places_cells_are_an_even_split(name):
     np.testing.assert_allclose(cells.centres, (np.arange(7) + 0.5) / 7)
 
 
+def test_cells_are_the_last_layers_where_features_are_of_several():
+    torch.manual_seed(0)
+    last, layers = (
+        find_cells(Tagger(ModelConfig(backbone="mobilenetv2_100", weights="none", features=features), 3).eval(), 128)
+        for features in ("last", "layers")
+    )
+    np.testing.assert_allclose(layers.centres, last.centres, atol=0.01)
+
+
 def test_what_has_no_places_has_no_cells():
     model = Tagger(ModelConfig(backbone="test_vit", weights="none"), 3).eval()
     assert find_cells(model, model.backbone.patch_embed.img_size[0]) is None

@@ -8,7 +8,7 @@ from torch import nn
 
 from modiste.config import ModelConfig
 from modiste.models.split import NetworkSplitter
-from modiste.models.tagger import Tagger
+from modiste.models.tagger import Tagger, normalise
 
 SIZES = {  # pixels: the least that each takes, or a little more
     "mobilenetv2_100": 48,
@@ -41,10 +41,10 @@ def photos(name, count=3):
 
 
 @cache
-def network(name) -> tuple[Tagger, NetworkSplitter]:
+def network(name, features="last") -> tuple[Tagger, NetworkSplitter]:
     """A network that has seen photos, so that its statistics fit its random weights; and what cuts it."""
     torch.manual_seed(0)
-    model = Tagger(ModelConfig(backbone=name, weights="none", dropout=0.0), 5)
+    model = Tagger(ModelConfig(backbone=name, weights="none", dropout=0.0, features=features), 5)
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
@@ -73,9 +73,14 @@ def whole_and_cut(model, cutter, unlock, pixels, then=lambda logits: logits):
     return whole, cut
 
 
-@pytest.mark.parametrize("name", SIZES)
-def test_both_parts_are_the_whole(name):
-    model, cutter = network(name)
+# Of several layers; some are of one module that is traced as a whole, such as resnet18's act1.
+LAYERS = ["mobilenetv2_100", "resnet18", "densenet121", "convnext_atto", "test_nfnet", "legacy_xception"]
+NETWORKS = [*((name, "last") for name in SIZES), *((name, "layers") for name in LAYERS)]
+
+
+@pytest.mark.parametrize(("name", "features"), NETWORKS)
+def test_both_parts_are_the_whole(name, features):
+    model, cutter = network(name, features)
     pixels = photos(name)
     for unlock in UNLOCKS:
         model.unlock(unlock)
@@ -100,9 +105,15 @@ def gradients(model):
     return of
 
 
-@pytest.mark.parametrize("name", ["mobilenetv2_100", "densenet121", "test_byobnet", "legacy_xception"])
-def test_gradients_are_those_of_the_whole(name):
-    model, cutter = network(name)
+@pytest.mark.parametrize(
+    ("name", "features"),
+    [
+        *((name, "last") for name in ("mobilenetv2_100", "densenet121", "test_byobnet", "legacy_xception")),
+        *((name, "layers") for name in ("mobilenetv2_100", "resnet18")),
+    ],
+)
+def test_gradients_are_those_of_the_whole(name, features):
+    model, cutter = network(name, features)
     pixels = photos(name)
     for unlock in UNLOCKS:
         model.unlock(unlock)
@@ -113,9 +124,9 @@ def test_gradients_are_those_of_the_whole(name):
         assert any(gradient.abs().max() > 0 for gradient in ours.values())
 
 
-@pytest.mark.parametrize("name", SIZES)
-def test_no_parameter_is_on_the_wrong_side(name):
-    model, cutter = network(name)
+@pytest.mark.parametrize(("name", "features"), NETWORKS)
+def test_no_parameter_is_on_the_wrong_side(name, features):
+    model, cutter = network(name, features)
     for unlock in UNLOCKS:
         model.unlock(unlock)
         trains = {id(tensor) for tensor in model.parameters() if tensor.requires_grad}
@@ -136,6 +147,20 @@ def test_several_boundaries_in_one_pass():
             alone = [tensor for unlock in unlocks for tensor in cutter.locked([unlock])(pixels)]
             assert len(together) == len(alone) == len(unlocks)
             assert all(torch.equal(one, other) for one, other in zip(together, alone, strict=True))
+
+
+def test_of_locked_layers_the_mean_is_kept_beside_the_last_grid():
+    model, cutter = network("mobilenetv2_100", "layers")
+    model.unlock(1)
+    model.eval()
+    with torch.no_grad():
+        boundary = cutter.locked([1])(photos("mobilenetv2_100"))
+        everything = model.backbone(normalise(photos("mobilenetv2_100"), model.mean, model.std))
+    # The mean of blocks.6 is trained; that of blocks.5, at the boundary, is no earlier layer's.
+    means, grids = ([each for each in boundary if each.ndim == ndim] for ndim in (2, 4))
+    assert [tuple(each.shape[1:]) for each in means] == [(16,), (24,), (32,), (96,)]
+    assert [tuple(each.shape[1:]) for each in grids] == [(160, 2, 2)]
+    assert torch.equal(torch.cat(means, dim=1), everything[:, :168])
 
 
 def test_a_boundary_may_have_several_tensors():
@@ -184,8 +209,9 @@ def test_dropout_before_the_head_is_in_the_unlocked_part():
         assert not torch.equal(cutter.unlocked(unlock)(*cutter.locked([unlock])(pixels)), cut)
 
 
-def test_transformers_are_cut_too():
-    model = Tagger(ModelConfig(backbone="test_vit", weights="none", dropout=0.0), 5)
+@pytest.mark.parametrize("features", ["last", "layers"])
+def test_transformers_are_cut_too(features):
+    model = Tagger(ModelConfig(backbone="test_vit", weights="none", dropout=0.0, features=features), 5)
     cutter, pixels = NetworkSplitter(model, 160), torch.randint(0, 256, (3, 3, 160, 160), dtype=torch.uint8)
     for unlock in UNLOCKS:
         model.unlock(unlock)

@@ -88,6 +88,35 @@ def test_maps_are_the_head_on_each_place_by_row_and_column():
     torch.testing.assert_close(maps, expected, atol=1e-5, rtol=1e-5)
 
 
+def test_maps_of_several_layers_are_the_sum_of_their_evidence():
+    torch.manual_seed(0)
+    model = Tagger(TINY.model_copy(update={"features": "layers"}), 4).eval()
+    network = model.backbone.network
+    photos = torch.randint(0, 256, (2, 96, 64, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        probs, features, maps = Network(model)(photos)
+        x = normalise(photos.permute(0, 3, 1, 2), model.mean, model.std)
+        grids = []
+        for module in (network.stem, *network.stages, network.final_conv):
+            x = module(x)
+            grids.append(x)
+        del grids[4]  # of the last stage timm names no layer: the final convolution follows
+        weights = model.head.weight.split([grid.shape[1] for grid in grids], dim=1)
+        expected = sum(
+            torch.einsum("lf,nfrpcq->nlrc", weight, grid.reshape(*grid.shape[:2], 3, grid.shape[2] // 3, 2, -1))
+            * (6 / grid.shape[2:].numel())
+            for weight, grid in zip(weights, grids, strict=True)
+        )
+        logits = model(photos.permute(0, 3, 1, 2))
+        torch.testing.assert_close(maps, expected, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(maps.mean(dim=(2, 3)) + model.head.bias, logits, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(features, torch.cat([grid.mean(dim=(2, 3)) for grid in grids], dim=1))
+        torch.testing.assert_close(probs, logits.sigmoid())
+        without = Network(model)(photos, maps=False)
+    assert torch.equal(without[0], probs)
+    assert torch.equal(without[1], features)
+
+
 @pytest.mark.parametrize(
     "name", [*PAPER_BACKBONES, "mobilenetv2_100", "test_byobnet", "test_vit", "poolformer_s12", "rdnet_tiny"]
 )
@@ -107,11 +136,12 @@ def step(model):
         optimizer.step()
 
 
+@pytest.mark.parametrize("features", ["last", "layers"])
 @pytest.mark.parametrize("statistics", ["updated", "locked"])
 @pytest.mark.parametrize("what", ["none", 1, 3, "all"])
-def test_what_is_locked_does_not_move_by_one_bit(what, statistics):
+def test_what_is_locked_does_not_move_by_one_bit(what, statistics, features):
     torch.manual_seed(0)
-    model = Tagger(TINY, 4)
+    model = Tagger(TINY.model_copy(update={"features": features}), 4)
     model.unlock(what, statistics)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     step(model)

@@ -122,15 +122,16 @@ def kinds():
 
 
 @pytest.mark.parametrize(
-    ("backbone", "change"),
+    ("backbone", "changes"),
     [
-        ("test_byobnet", "train.average=0.9"),
-        ("test_byobnet", "stages.1.size=40"),
-        pytest.param("mobilenetv2_100", "seed=2", marks=pytest.mark.slow),
+        ("test_byobnet", ["train.average=0.9"]),
+        ("test_byobnet", ["stages.1.size=40"]),
+        ("test_byobnet", ["model.features=layers", "stages.0.lr=1e-4"]),  # early layers' numbers are large
+        pytest.param("mobilenetv2_100", ["seed=2"], marks=pytest.mark.slow),
     ],
 )
-def test_kept_features_train_as_pixels_do(backbone, change, run):
-    kept, pixels = run(change, backbone=backbone), run(change, OFF, backbone=backbone)
+def test_kept_features_train_as_pixels_do(backbone, changes, run):
+    kept, pixels = run(*changes, backbone=backbone), run(*changes, OFF, backbone=backbone)
     assert kinds() == ["features"] * 4  # augmented and plain, of both stages
     assert_near(kept, pixels)
     assert history(kept)["loss"][3] < history(kept)["loss"][0]
@@ -164,6 +165,17 @@ def test_what_training_validated_is_what_the_network_says(run):
         kept, asked = predict_kept(one, part), predict(one, part)
         assert (kept.views, kept.errors) == (asked.views, asked.errors) == ("flip", [None] * len(part))
         np.testing.assert_allclose(kept.raw, asked.raw, atol=1e-3)
+
+
+def test_features_of_several_layers_are_kept_beside_those_of_the_last(run):
+    last = run("stages.1.epochs=1")
+    one = run("model.features=layers", "stages.1.epochs=1")
+    assert kinds() == ["features"] * 8  # of both runs: augmented and plain, of both stages
+    part = one.manifest().part("val")
+    kept, asked = predict_kept(one, part), predict(one, part)
+    np.testing.assert_allclose(kept.raw, asked.raw, atol=1e-3)
+    assert np.abs(asked.raw - predict(last, part).raw).max() > 1e-3
+    assert len(asked.raw) == len(part)
 
 
 @pytest.mark.parametrize("stop", [pytest.param(1, marks=pytest.mark.slow), 4, pytest.param(8, marks=pytest.mark.slow)])

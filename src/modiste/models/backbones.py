@@ -20,6 +20,7 @@ import timm
 from timm.models import group_parameters
 
 from modiste.errors import RecipeError, WeightsError
+from modiste.models.layers import LayerMeans, timm_network
 
 PAPER_BACKBONES = ("inception_resnet_v2", "inception_v4", "legacy_xception")
 
@@ -95,12 +96,13 @@ def load_weights(backbone: nn.Module, path: Path) -> None:
 
 def published(backbone: nn.Module) -> dict[str, Any]:
     """What timm publishes of a backbone: architecture, classifier's name, mean and std of the input in [0, 1]."""
-    config: Any = backbone.pretrained_cfg
-    return dict(config)
+    return dict(timm_network(backbone).pretrained_cfg)
 
 
 def coarse_groups(backbone: nn.Module) -> list[list[str]]:
     """Names of the backbone's parameters in timm's coarse groups, from input to output; in one where timm has none."""
+    if isinstance(backbone, LayerMeans):
+        return [[f"network.{name}" for name in group] for group in coarse_groups(backbone.network)]
     timm_backbone: Any = backbone
     try:
         matcher = timm_backbone.group_matcher(coarse=True)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from modiste.models.layers import has_channels_last, timm_network
 from modiste.models.tagger import Tagger, normalise
 from modiste.prediction import MapCells
 
@@ -29,7 +30,7 @@ def find_cells(model: Tagger, size: int) -> MapCells | None:
     Returns:
         None where the network has no map of places.
     """
-    backbone: Any = deepcopy(model.backbone).eval()
+    backbone: Any = deepcopy(timm_network(model.backbone)).eval()
     generator = torch.Generator().manual_seed(0)
     for module in list(backbone.modules()):
         if isinstance(module, nn.Conv2d):
@@ -43,7 +44,7 @@ def find_cells(model: Tagger, size: int) -> MapCells | None:
         grid = backbone.forward_features(normalise(photo, model.mean, model.std))
         if not isinstance(grid, Tensor) or grid.ndim != 4:
             return None
-        places = grid[0] if getattr(backbone, "output_fmt", "NCHW") == "NHWC" else grid[0].permute(1, 2, 0)
+        places = grid[0] if has_channels_last(backbone) else grid[0].permute(1, 2, 0)
         count = len(places)
         first, last = count // 4, count - 1 - count // 4  # neither is at the border, where padding lies
         measured = {place: _middle(places[place, place], photo) for place in (first, last)}

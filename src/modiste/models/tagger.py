@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from modiste.errors import RecipeError, WeightsError
 from modiste.inference.predictor import Forward
 from modiste.models.activation import Activation
 from modiste.models.backbones import coarse_groups, create_backbone, published
+from modiste.models.layers import LayerMeans, feature_count, has_channels_last, see, shrunk, timm_network
 from modiste.prediction import NetworkOutput
 
 Unlock = Literal["none", "all"] | int
@@ -37,9 +38,10 @@ class Tagger(nn.Module):
     def __init__(self, config: ModelConfig, labels: int, groups: Sequence[range] = ()) -> None:
         super().__init__()
         self.activation = Activation(groups)
-        self.backbone = create_backbone(config.backbone, config.weights)
+        backbone = create_backbone(config.backbone, config.weights)
+        self.backbone = LayerMeans(backbone) if config.features == "layers" else backbone
         self.dropout = nn.Dropout(config.dropout)
-        self.head = nn.Linear(_features(self.backbone), labels)
+        self.head = nn.Linear(feature_count(self.backbone), labels)
         nn.init.xavier_uniform_(self.head.weight)  # as Keras initialises the paper's last layer
         nn.init.zeros_(self.head.bias)
         pretrained = published(self.backbone)
@@ -137,11 +139,6 @@ def _is_locked(module: nn.Module, what: Unlock) -> bool:
     return what != "all" and not any(parameter.requires_grad for parameter in parameters)
 
 
-def _features(backbone: nn.Module) -> int:
-    timm_backbone: Any = backbone
-    return int(getattr(backbone, "head_hidden_size", None) or timm_backbone.num_features)
-
-
 class Network(nn.Module):
     """All outputs of a trained network, as Predictor and exported files give it."""
 
@@ -152,20 +149,22 @@ class Network(nn.Module):
     def forward(self, photos: Tensor, maps: bool = True) -> tuple[Tensor, ...]:
         """(n, size, size, 3) uint8 RGB -> probs, features and, if wanted, any maps; as in NetworkOutput."""
         model = self.model
-        backbone: Any = model.backbone
-        grid = backbone.forward_features(normalise(photos.permute(0, 3, 1, 2), model.mean, model.std))
-        features = backbone.forward_head(grid)
+        pixels = normalise(photos.permute(0, 3, 1, 2), model.mean, model.std)
+        features, grid, earlier = see(model.backbone, pixels, model.head.weight if maps else None)
         said = model.activation(model.head(features)), features.float()
         if not maps or not isinstance(grid, Tensor) or grid.ndim != 4:  # tokens of a transformer, or of several
             return said
         # The head on each place alone. Where a backbone ends in global average pooling, and so is linear from here
         # on, that is the weights of the label times the feature map.
-        last = getattr(backbone, "output_fmt", "NCHW") == "NHWC"
+        network = timm_network(model.backbone)
+        last = has_channels_last(network)
         places = grid if last else grid.permute(0, 2, 3, 1)
         rows, columns, depth = places.shape[1:]
         each = places.reshape(-1, 1, 1, depth) if last else places.reshape(-1, depth, 1, 1)
-        evidence = nn.functional.linear(backbone.forward_head(each), model.head.weight)
-        return *said, evidence.reshape(-1, rows, columns, evidence.shape[1]).permute(0, 3, 1, 2).float()
+        said_of_each = network.forward_head(each)
+        evidence = nn.functional.linear(said_of_each, model.head.weight[:, -said_of_each.shape[1] :])
+        maps_of_last = evidence.reshape(-1, rows, columns, evidence.shape[1]).permute(0, 3, 1, 2)
+        return *said, sum((shrunk(one, (rows, columns)) for one in earlier), maps_of_last).float()
 
 
 def forward_function(model: Tagger) -> Forward:

@@ -138,7 +138,7 @@ class BlendRun:
 
     def facts(self) -> dict[str, str]:
         """What a reader of a report should know."""
-        backbones = ", ".join(dict.fromkeys(member.recipe.model.backbone for member in self.members))
+        backbones = "; ".join(dict.fromkeys(member.recipe.model.title for member in self.members))
         return {
             "blend": f"{self.blend.method} of {len(self.members)} runs: {', '.join(self.names)}",
             "backbones": backbones,

@@ -135,7 +135,7 @@ class Run:
         """What a reader of a report should know of the model."""
         recipe = self.recipe
         return {
-            "backbone": recipe.model.backbone,
+            "backbone": recipe.model.title,
             "recipe": f"{recipe.name}, seed {recipe.seed}",
             "stages": ", ".join(f"{stage.name} ({stage.length})" for stage in recipe.stages),
             "photo": f"{recipe.image.size} px, {recipe.image.mode}",

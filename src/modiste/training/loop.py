@@ -40,6 +40,7 @@ from modiste.training.state import (
     TrainingState,
     alone,
     check_batch,
+    check_network,
     make_fabric,
     make_state,
     raise_together,
@@ -83,8 +84,7 @@ def train(
             monitor.note(note)
     torch.manual_seed(recipe.seed)
     model = Tagger(recipe.model, len(manifest.label_set), softmax_groups(recipe.loss, manifest.label_set))
-    for stage in recipe.stages:
-        model.unlock(stage.unlock)  # refuse a wrong number of groups now, not after stage 1
+    check_network(model, recipe)  # now, not after stage 1
     run = Run.create(folder, recipe, manifest) if fabric.is_global_zero else None
     fabric.barrier()
     run = run or Run.read(folder)

@@ -27,6 +27,7 @@ from modiste.errors import ManifestError, ModisteError, TrainingError, UsageErro
 from modiste.files import only_process
 from modiste.labels import UNKNOWN
 from modiste.models.backbones import check_backbone
+from modiste.models.layers import LayerMeans
 from modiste.models.split import NetworkSplitter
 from modiste.models.tagger import Tagger, Unlock
 from modiste.pages.plots import plot_history
@@ -216,13 +217,23 @@ def check_recipe(recipe: Recipe) -> None:
     """Refuse what training would refuse for its recipe alone, before anything is written.
 
     Raises:
-        RecipeError: timm has no such backbone, or a stage unlocks more groups than it has.
+        RecipeError: timm has no such backbone, or it lacks what features or a stage ask for.
         UsageError: no such policy.
         WeightsError: the file of weights is missing.
     """
     check_backbone(recipe.model.backbone, recipe.model.weights)
     Policy.parse(recipe.decide.policy)
-    model = Tagger(recipe.model.model_copy(update={"weights": "none"}), 1)
+    check_network(Tagger(recipe.model.model_copy(update={"weights": "none"}), 1), recipe)
+
+
+def check_network(model: Tagger, recipe: Recipe) -> None:
+    """Refuse features and stages that the network of a recipe can't have.
+
+    Raises:
+        RecipeError: it gives no features of its layers, or has fewer groups than a stage unlocks.
+    """
+    if isinstance(model.backbone, LayerMeans):
+        model.backbone.check()
     for stage in recipe.stages:
         model.unlock(stage.unlock)
 
