@@ -81,8 +81,8 @@ def test_what_one_command_asked_for_is_not_kept_for_the_next(modiste, monkeypatc
 def test_options_of_all_commands_may_be_photos_behind_two_dashes(modiste, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, _, err = modiste("tag", "--", "--debug")
-    assert code == 1
-    assert "'--debug' to be a readable file" in err and "Traceback" not in err
+    assert code == 2
+    assert "at '--debug'" in err and "Traceback" not in err
 
 
 def test_help_names_the_options_of_all_commands(modiste):

@@ -217,8 +217,9 @@ def test_one_fold_and_all_folds(refused, settings, monkeypatch, tmp_path):
     assert "--fold" in refused(*settings, "--fold", 1, "-o", tmp_path / "new")
 
 
-def test_a_folder_of_folds_names_its_ensemble(refused, trained_folds):
-    for verb in (("evaluate", trained_folds), ("tag", "x.jpg", "-m", trained_folds)):
+def test_a_folder_of_folds_names_its_ensemble(refused, trained_folds, drawn):
+    photo = next((drawn.parent / "photos").iterdir())
+    for verb in (("evaluate", trained_folds), ("tag", photo, "-m", trained_folds)):
         assert "ensemble" in refused(*verb)
 
 

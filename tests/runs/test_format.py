@@ -5,6 +5,7 @@ import shutil
 from importlib.metadata import version
 
 import pytest
+from PIL import Image
 
 import modiste as public
 from modiste.errors import RunError
@@ -44,7 +45,8 @@ def test_a_newer_run_names_the_modiste_to_use(trained, tmp_path, modiste):
     )
     with pytest.raises(RunError, match="of modiste 7"):
         public.load(run)
-    for verb in (("evaluate", run), ("tag", "x.jpg", "-m", run), ("train", "--resume", run)):
+    Image.new("RGB", (8, 8)).save(tmp_path / "x.jpg")
+    for verb in (("evaluate", run), ("tag", tmp_path / "x.jpg", "-m", run), ("train", "--resume", run)):
         code, out, err = modiste(*verb)
         assert (code, out) == (2, "") and "Try modiste 7.8.9" in err
 
