@@ -89,3 +89,13 @@ def test_a_missing_or_broken_recipe_names_those_there_are(tmp_path):
     (tmp_path / "broken.toml").write_text("name = ")
     with pytest.raises(RecipeError, match=r"broken\.toml"):
         Recipe.read(tmp_path / "broken.toml")
+
+
+def test_size_and_epochs_reach_what_they_name():
+    recipe = Recipe.read("quick")
+    small = recipe.replace(recipe.size_assignments(96))
+    assert small.image.size == 96 and [stage.size for stage in small.stages] == [96, 96]
+    assert [stage.size for stage in Recipe.read("jd2018").replace(["image.size=96"]).stages] == [None, None]
+    assert [stage.epochs for stage in recipe.replace(recipe.epochs_assignments(20)).stages] == [1, 20]
+    with pytest.raises(RecipeError, match="a stage of 'fast' that trains by epochs, for --epochs 3"):
+        Recipe.read("fast").epochs_assignments(3)

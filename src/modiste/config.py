@@ -235,6 +235,22 @@ class Recipe(Frozen):
             _assign(data, key.strip(), _value(text.strip()))
         return self.from_dict(data)
 
+    def size_assignments(self, size: int) -> list[str]:
+        """What makes all photos of training, validation and tagging `size` pixels a side."""
+        return [f"image.size={size}", *(f"stages.{k}.size={size}" for k, one in enumerate(self.stages) if one.size)]
+
+    def epochs_assignments(self, epochs: int) -> list[str]:
+        """What makes the last stage that trains by epochs train for `epochs`.
+
+        Raises:
+            RecipeError: every stage trains to convergence.
+        """
+        last = next((k for k in reversed(range(len(self.stages))) if self.stages[k].epochs != "converged"), None)
+        if last is None:
+            want = f"a stage of '{self.name}' that trains by epochs, for --epochs {epochs}"
+            raise RecipeError.expected(want, "one that trains to convergence alone", "leaving --epochs out")
+        return [f"stages.{last}.epochs={epochs}"]
+
     @property
     def epochs(self) -> int:
         """Epochs of all stages together."""

@@ -10,7 +10,14 @@ import typer
 from modiste.cli.options import (
     Json,
 )
-from modiste.cli.workflows import evaluate_split, resume_training, show_evaluation, start_training, tune_and_evaluate
+from modiste.cli.workflows import (
+    Plan,
+    evaluate_split,
+    resume_training,
+    show_evaluation,
+    start_training,
+    tune_and_evaluate,
+)
 
 
 def demo(
@@ -30,7 +37,7 @@ def demo(
     with counting("drawing", "pictures") as progress:
         manifest = prepare(output, progress)
     folder = output / "run"
-    run = resume_training(folder) if folder.exists() else start_training(folder, manifest, "demo", [])
+    run = resume_training(folder) if folder.exists() else start_training(folder, manifest, Plan("demo"))
     tune_and_evaluate(run)
     show_evaluation(run, evaluate_split(run, "test"), as_json=as_json)
     for line in tag_some(output):

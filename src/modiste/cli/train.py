@@ -36,7 +36,7 @@ from modiste.cli.options import (
     run_folder,
 )
 from modiste.cli.output import first_process, one_voice
-from modiste.cli.workflows import Hardware, resume_training, show_evaluation, start_training, tune_and_evaluate
+from modiste.cli.workflows import Hardware, Plan, resume_training, show_evaluation, start_training, tune_and_evaluate
 from modiste.errors import UsageError
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
 
 Devices = Annotated[int | None, typer.Option(min=1, help="Number of processes; the global batch size stays the same.")]
+Epochs = Annotated[int | None, typer.Option(min=1, help="Epochs of the recipe's last stage.")]
+Size = Annotated[int | None, typer.Option(min=16, max=4096, help="Pixels a side, in all stages and in tagging.")]
 Folds = Annotated[int | None, typer.Option(min=2, help="Cross-validate: train one run per fold, and blend them.")]
 
 
@@ -56,6 +58,8 @@ def train(
     backbone: Annotated[str | None, typer.Option(help="Name of a timm model. Default: the recipe's.")] = None,
     weights: Weights = None,
     seed: Annotated[int | None, typer.Option(help="Random seed of splits, augmentation and dropout.")] = None,
+    epochs: Epochs = None,
+    size: Size = None,
     assign: Assign = None,
     devices: Devices = None,
     accelerator: Accelerator = "auto",
@@ -99,10 +103,11 @@ def train(
     settings = {"model.backbone": backbone, "model.weights": weights, "seed": seed}
     settings["train.cache"] = "off" if no_cache else None
     changes = assignments(settings) + data + (assign or [])
-    given = bool(changes or output or folds or recipe)
+    given = bool(changes or output or folds or recipe or epochs or size)
+    plan = Plan(recipe, changes, size, epochs)
     with one_voice():
         folder = _folder(manifest, output, resume, given=given)
-        run = _train(folder, manifest, recipe, changes, hardware=Hardware(devices, accelerator), folds=folds)
+        run = _train(folder, manifest, plan, hardware=Hardware(devices, accelerator), folds=folds)
         if first_process():
             show_evaluation(run, tune_and_evaluate(run), as_json=as_json)
 
@@ -118,8 +123,7 @@ def _folder(manifest: Path | None, output: Path | None, resume: Path | None, *, 
 def _train(
     folder: Path,
     manifest: Path | None,
-    recipe: str | None,
-    changes: list[str],
+    plan: Plan,
     *,
     hardware: Hardware,
     folds: int | None,
@@ -129,4 +133,4 @@ def _train(
         raise UsageError.expected("--folds on one device", f"--devices {hardware.devices}", "one of the two")
     if manifest is None:
         return resume_training(folder, hardware)
-    return start_training(folder, manifest, recipe, changes, hardware=hardware, folds=folds)
+    return start_training(folder, manifest, plan, hardware=hardware, folds=folds)

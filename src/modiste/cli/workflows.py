@@ -14,6 +14,7 @@ from modiste.cli.output import first_process, name_failures, print_json, shown_p
 from modiste.errors import UsageError
 
 if TYPE_CHECKING:
+    from modiste.config import Recipe
     from modiste.data.manifest import Manifest
     from modiste.evaluation.evaluate import Evaluation
     from modiste.evaluation.tune import Tuned
@@ -35,11 +36,46 @@ class Hardware:
     accelerator: str = "auto"
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What to train.
+
+    Attributes:
+        recipe: name or file; None takes the default.
+        changes: "section.key=value"; they have the last word.
+        size: pixels a side of all photos; None takes the recipe's.
+        epochs: of the last stage; None takes the recipe's.
+    """
+
+    recipe: str | None = None
+    changes: Sequence[str] = ()
+    size: int | None = None
+    epochs: int | None = None
+
+    def settings(self) -> Recipe:
+        """The recipe with all changes; tells what short options set.
+
+        Raises:
+            RecipeError: there is no such recipe, or it can't be changed so.
+        """
+        from modiste.config import DEFAULT_RECIPE, Recipe
+
+        recipe = Recipe.read(self.recipe or DEFAULT_RECIPE)
+        for option, value, made in (
+            ("--size", self.size, recipe.size_assignments),
+            ("--epochs", self.epochs, recipe.epochs_assignments),
+        ):
+            if value is not None:
+                changes = made(value)
+                show_notes([f"{option} {value} sets {', '.join(changes)}."])
+                recipe = recipe.replace(changes)
+        return recipe.replace(self.changes)
+
+
 def start_training(
     folder: Path,
     manifest: Path,
-    recipe: str | None = None,
-    changes: Sequence[str] = (),
+    plan: Plan = Plan(),
     *,
     hardware: Hardware = Hardware(),
     folds: int | None = None,
@@ -49,18 +85,16 @@ def start_training(
     Args:
         folder: to make.
         manifest: of the photos.
-        recipe: name or file; None takes the default.
-        changes: "section.key=value".
+        plan: what to train.
         hardware: devices and accelerator.
         folds: how many; None makes one run.
     """
-    from modiste.config import DEFAULT_RECIPE, Recipe
     from modiste.data.manifest import Manifest
     from modiste.experiments.cross_validation import create_folds
     from modiste.training.loop import train
     from modiste.training.state import make_fabric
 
-    settings = Recipe.read(recipe or DEFAULT_RECIPE).replace(changes)
+    settings = plan.settings()
     photos = Manifest.read(manifest, settings.data)
     show_summary(photos)
     fabric = make_fabric(settings, hardware.devices if folds is None else 1, hardware.accelerator)
