@@ -170,7 +170,13 @@ def test_train_needs_a_manifest_or_a_run_and_a_new_folder(refused, run, drawn, t
     assert "neither" in refused("train")
     assert "both" in refused("train", drawn, "--resume", run)
     assert "-o runs/first" in refused("train", drawn)
-    for option in (("--seed", 1), ("--epochs", 3), ("-o", tmp_path / "other"), ("--recipe", tiny), ("--set", "train.batch_size=8")):
+    for option in (
+        ("--seed", 1),
+        ("--epochs", 3),
+        ("-o", tmp_path / "other"),
+        ("--recipe", tiny),
+        ("--set", "train.batch_size=8"),
+    ):
         assert "--resume RUN alone" in refused("train", "--resume", run, *option)
     assert f"--resume {run}" in refused("train", drawn, "-o", run, "--recipe", tiny)
     assert "no such file" in refused("train", tmp_path / "no.csv", "-o", tmp_path / "new", "--recipe", tiny)

@@ -23,6 +23,7 @@ from modiste.experiments import compare
 from modiste.experiments.grid import Candidate, Grid, slug
 from modiste.labels import UNKNOWN
 from modiste.metrics.scores import mean_average_precision
+from modiste.runs.format import FOLDER_FORMAT
 from modiste.runs.load import predictor
 from modiste.runs.run import Run
 from modiste.training.monitor import Monitor
@@ -315,7 +316,7 @@ def test_the_advice_on_too_few_photos_to_tune_on_works(refused, drawn, one_epoch
         Grid.product(str(one_epoch), [], [], changes=["decide.policy=fixed:0.5", "decide.calibration=none"]),
         Manifest.read(drawn),
     )
-    assert json.loads((tmp_path / "new/format.json").read_text())["format"] == 1
+    assert json.loads((tmp_path / "new/format.json").read_text())["format"] == FOLDER_FORMAT
 
 
 def test_photos_that_modiste_splits_are_advised_a_share_that_is_enough(refused, drawn, one_epoch, tmp_path):

@@ -17,6 +17,7 @@ from modiste.experiments.cross_validation import create_folds, cross_validate
 from modiste.labels import LabelSet
 from modiste.metrics.scores import mean_average_precision
 from modiste.runs.blend_run import BlendRun
+from modiste.runs.format import FOLDER_FORMAT
 from modiste.runs.load import predictor
 from modiste.runs.run import Run
 
@@ -254,7 +255,7 @@ def test_what_can_not_be_trained_is_refused_before_anything_is_made(options, ref
 
 def test_two_processes_in_one_cross_validation_are_refused(settings, drawn, tmp_path):
     create_folds(tmp_path / "folds", Recipe.read(settings[3]), Manifest.read(drawn), 2)
-    assert json.loads((tmp_path / "folds/format.json").read_text())["format"] == 1
+    assert json.loads((tmp_path / "folds/format.json").read_text())["format"] == FOLDER_FORMAT
 
     def watch(_):
         with pytest.raises(RunError, match="by one process, but got another"):
