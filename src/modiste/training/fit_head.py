@@ -19,6 +19,7 @@ from modiste.training.losses import Loss
 STRENGTHS = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)  # of L2, tried from the stiffest on
 _PATIENCE = 2  # strengths without a gain on validation photos, after which weaker ones are not tried
 _TOLERANCE = 1e-9  # of the loss from one step to the next, relative
+_ROUGH = 1e-6  # likewise, where strengths of L2 are compared
 _MOST_STEPS = 1000
 _STEEPEST = 0.25  # the largest second derivative of a logistic loss, for one feature of variance 1 (Böhning 1992)
 _CONSTANT = 1e-6  # a feature whose deviation is a smaller share of the largest is constant
@@ -69,14 +70,16 @@ class HeadProblem:
         self._spread, self._axes = torch.linalg.eigh((rows.T @ rows / len(rows)).double())
         self._rows = rows @ self._axes.to(kind)
 
-    def fit(self, l2: float, start: FittedHead | None = None) -> FittedHead:
+    def fit(self, l2: float, start: FittedHead | None = None, tolerance: float = _TOLERANCE) -> FittedHead:
         """The best head at one strength of L2.
 
         Args:
             l2: strength, above 0.
             start: where to begin; None begins with no weights and each label's share of the photos.
+            tolerance: relative gain of a step below which it ends.
         """
         from scipy.optimize import minimize
+        from threadpoolctl import threadpool_limits
 
         kind, labels = self._rows.dtype, self._targets.shape[1]
         steepness = (_STEEPEST * self._spread.clamp(min=0) + l2).sqrt()
@@ -95,8 +98,9 @@ class HeadProblem:
             gradient = torch.cat([(down / steepness).flatten(), slope.sum(dim=0).double() / self.photos])
             return float(total.detach().double() / self.photos + l2 / 2 * scaled.square().sum()), gradient.numpy()
 
-        options = {"maxiter": _MOST_STEPS, "maxfun": _MOST_STEPS, "ftol": _TOLERANCE, "gtol": 1e-7, "maxcor": 20}
-        found = minimize(at, first, jac=True, method="L-BFGS-B", options=options)
+        options = {"maxiter": _MOST_STEPS, "maxfun": _MOST_STEPS, "ftol": tolerance, "gtol": 1e-7, "maxcor": 20}
+        with threadpool_limits(1, user_api="blas"):  # SciPy's threads and PyTorch's would wait for each other
+            found = minimize(at, first, jac=True, method="L-BFGS-B", options=options)
         weight = torch.from_numpy(found.x[:-labels]).reshape(labels, -1) / steepness
         found_bias = torch.from_numpy(found.x[-labels:])
         with torch.no_grad():
@@ -123,7 +127,7 @@ class HeadProblem:
 def fit_path(
     problem: HeadProblem, judge: Callable[[FittedHead], float], strengths: Sequence[float] = STRENGTHS
 ) -> Iterator[tuple[FittedHead, float]]:
-    """Heads from the stiffest on, each from the one before, until weaker L2 no longer pays.
+    """Heads from the stiffest on, fitted roughly, each from the one before, until weaker L2 no longer pays.
 
     Args:
         problem: what is fitted.
@@ -135,7 +139,7 @@ def fit_path(
     """
     best, behind, head = -np.inf, 0, None
     for l2 in strengths:
-        head = problem.fit(l2, head)
+        head = problem.fit(l2, head, _ROUGH)
         value = judge(head)
         yield head, value
         behind = 0 if value > best else behind + 1

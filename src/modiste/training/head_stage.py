@@ -83,7 +83,8 @@ def fit_stage(state: TrainingState, number: int) -> HeadFit:
         return float(np.nan_to_num(mean_average_precision(part.targets, probs, part.label_set).value))
 
     path = fit_path(problem, judge, STRENGTHS if stage.l2 is None else (stage.l2,))
-    head = max(path, key=lambda pair: pair[1])[0]
+    best = max(path, key=lambda pair: pair[1])[0]
+    head = problem.fit(best.l2, best)
     _give(state, head)
     return HeadFit(head, time.monotonic() - began, len(train), FittedSource(state, val))
 
