@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import date
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -117,7 +118,7 @@ def peer(photos: int = 6000, features: int = 1768, labels: int = 20) -> Iterator
 def main() -> None:
     """Print both tables."""
     print(f"{date.today()}, {os.cpu_count()} cores, {platform.machine()}\n")
-    for line in [*table(Path(sys.argv[1])), "", *peer()]:
+    for line in chain(table(Path(sys.argv[1])), [""], peer()):
         print(line, flush=True)
 
 
