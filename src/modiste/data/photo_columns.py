@@ -20,9 +20,8 @@ ROLES = {
         *("image", "file", "path", "filename", "filepath", "photo", "img", "image_path", "file_name", "image_name"),
         *("image_file", "photo_path", "img_path", "image_filename"),
     ),
-    "url": (  # a feed's "link" is the page of a product
-        *("url", "image_url", "image_link", "image_src", "photo_url", "img_url", "picture_url", "image_urls", "link"),
-    ),
+    # A feed's "link" is the page of a product.
+    "url": ("url", "image_url", "image_link", "image_src", "photo_url", "img_url", "picture_url", "image_urls", "link"),
     "split": ("split", "set", "subset"),
     "group": ("group", "group_id", "product", "product_id"),
     "fold": ("fold",),

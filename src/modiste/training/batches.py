@@ -35,6 +35,7 @@ _log = logging.getLogger("modiste")
 _T = TypeVar("_T")
 
 Batch = Sequence[Tensor] | PhotoError  # inputs of the network, then targets
+PhotoProbs = Callable[[Iterable[int]], Iterator[tuple[np.ndarray, str | None]]]  # of rows, as BatchSource.probs
 
 
 class BatchSource(Protocol):

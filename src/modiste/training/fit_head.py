@@ -57,16 +57,16 @@ class HeadProblem:
     """
 
     def __init__(self, features: np.ndarray, targets: np.ndarray, loss: Loss) -> None:
-        self._loss, self.photos = loss, len(features)
+        self._loss, self._photos = loss, len(features)
         kind = torch.float64 if features.size <= _DOUBLE else torch.float32
         rows = torch.from_numpy(features).to(kind)
         self._targets = torch.from_numpy(targets).to(kind)
-        self.mean = rows.mean(dim=0)
-        rows -= self.mean
+        self._mean = rows.mean(dim=0)
+        rows -= self._mean
         deviation = rows.square().mean(dim=0).sqrt()
         alive = deviation > _CONSTANT * deviation.max().clamp(min=torch.finfo(kind).tiny)
-        self.scale = torch.where(alive, 1 / deviation, 0)
-        rows *= self.scale
+        self._scale = torch.where(alive, 1 / deviation, 0)
+        rows *= self._scale
         self._spread, self._axes = torch.linalg.eigh((rows.T @ rows / len(rows)).double())
         self._rows = rows @ self._axes.to(kind)
 
@@ -94,9 +94,9 @@ class HeadProblem:
             logits = (self._rows @ scaled.T.to(kind) + bias.to(kind)).requires_grad_()
             total, _ = self._loss(logits, self._targets)
             (slope,) = torch.autograd.grad(total, logits)
-            down = (slope.T @ self._rows).double() / self.photos + l2 * scaled
-            gradient = torch.cat([(down / steepness).flatten(), slope.sum(dim=0).double() / self.photos])
-            return float(total.detach().double() / self.photos + l2 / 2 * scaled.square().sum()), gradient.numpy()
+            down = (slope.T @ self._rows).double() / self._photos + l2 * scaled
+            gradient = torch.cat([(down / steepness).flatten(), slope.sum(dim=0).double() / self._photos])
+            return float(total.detach().double() / self._photos + l2 / 2 * scaled.square().sum()), gradient.numpy()
 
         options = {"maxiter": _MOST_STEPS, "maxfun": _MOST_STEPS, "ftol": tolerance, "gtol": 1e-7, "maxcor": 20}
         with threadpool_limits(1, user_api="blas"):  # SciPy's threads and PyTorch's would wait for each other
@@ -105,8 +105,8 @@ class HeadProblem:
         found_bias = torch.from_numpy(found.x[-labels:])
         with torch.no_grad():
             total, known = self._loss(self._rows @ weight.T.to(kind) + found_bias.to(kind), self._targets)
-        own = weight @ self._axes.T * self.scale.double()
-        bias = found_bias - own @ self.mean.double()
+        own = weight @ self._axes.T * self._scale.double()
+        bias = found_bias - own @ self._mean.double()
         return FittedHead(
             own.float(), bias.float(), l2, float(found.fun), float(total / known.clamp(min=1)), int(found.nfev)
         )
@@ -114,8 +114,8 @@ class HeadProblem:
     def _turned(self, head: FittedHead) -> tuple[Tensor, Tensor]:
         """A head's weights along the axes, and its bias for standardised features."""
         weight = head.weight.double()
-        along = torch.where(self.scale > 0, weight / self.scale.clamp(min=1e-300), 0) @ self._axes
-        return along, head.bias.double() + weight @ self.mean.double()
+        along = torch.where(self._scale > 0, weight / self._scale.clamp(min=1e-300), 0) @ self._axes
+        return along, head.bias.double() + weight @ self._mean.double()
 
     def _prior(self) -> Tensor:
         """Logits of each label's share among its known photos, kept from 0 and 1."""

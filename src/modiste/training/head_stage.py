@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from modiste.config import DEFAULT_VIEWS
 from modiste.metrics.scores import mean_average_precision
-from modiste.training.batches import Batch, keep_features, photo_keys, readers
+from modiste.training.batches import PhotoProbs, keep_features, photo_keys, readers
 from modiste.training.dataset import TrainingPhotos, ViewPlan
 from modiste.training.feature_cache import Features
 from modiste.training.feature_engine import make_engine
@@ -29,35 +30,13 @@ class HeadFit(NamedTuple):
         head: the fitted one.
         seconds: it took, features included.
         pictures: views of training photos that it was fitted on.
-        source: gives the probabilities of validation photos.
+        probs: gives the probabilities of validation photos.
     """
 
     head: FittedHead
     seconds: float
     pictures: int
-    source: FittedSource
-
-
-class FittedSource:
-    """Validates a fitted head on kept features; nothing trains any more.
-
-    Args:
-        state: whose last layer is the fitted one.
-        features: (n, features) of the validation photos.
-    """
-
-    def __init__(self, state: TrainingState, features: np.ndarray) -> None:
-        self.network: nn.Module = state.model.head
-        self._head, self._activation, self._features = state.model.head, state.model.activation, features
-
-    def batches(self, epoch: int, rows: Sequence[np.ndarray]) -> Iterable[Batch]:
-        """None."""
-        return ()
-
-    def probs(self, rows: Iterable[int]) -> Iterator[tuple[np.ndarray, str | None]]:
-        """From the features."""
-        probs = _probs(self._head.weight, self._head.bias, self._features, self._activation)
-        yield from ((probs[row], None) for row in rows)
+    probs: PhotoProbs
 
 
 def fit_stage(state: TrainingState, number: int) -> HeadFit:
@@ -86,7 +65,16 @@ def fit_stage(state: TrainingState, number: int) -> HeadFit:
     best = max(path, key=lambda pair: pair[1])[0]
     head = problem.fit(best.l2, best)
     _give(state, head)
-    return HeadFit(head, time.monotonic() - began, len(train), FittedSource(state, val))
+    return HeadFit(head, time.monotonic() - began, len(train), partial(_probs_of, state, val))
+
+
+def _probs_of(
+    state: TrainingState, features: np.ndarray, rows: Iterable[int]
+) -> Iterator[tuple[np.ndarray, str | None]]:
+    """(labels,) of each validation photo, by the network's last layer on its features (n, features)."""
+    head = state.model.head
+    probs = _probs(head.weight, head.bias, features, state.model.activation)
+    yield from ((probs[row], None) for row in rows)
 
 
 def _give(state: TrainingState, head: FittedHead) -> None:

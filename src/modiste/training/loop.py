@@ -30,7 +30,7 @@ from modiste.metrics.scores import mean_average_precision, mean_log_loss
 from modiste.models.activation import softmax_groups
 from modiste.models.tagger import Tagger
 from modiste.runs.run import Run
-from modiste.training.batches import BatchSource, make_source
+from modiste.training.batches import BatchSource, PhotoProbs, make_source
 from modiste.training.dataset import global_batches, steps_an_epoch
 from modiste.training.head_stage import fit_stage
 from modiste.training.monitor import EpochRow, Monitor
@@ -166,7 +166,7 @@ def _fit_stage(state: TrainingState, stage: Stage) -> None:
     """Fit the last layer; a kill starts it anew."""
     fit = fit_stage(state, state.at.stage)
     state.at = replace(state.at, loss=fit.head.loss, known=1.0, seconds=fit.seconds)
-    _validate(state, stage, fit.source, None, fit.pictures)
+    _validate(state, stage, fit.probs, None, fit.pictures)
     state.at = replace(state.at, loss=0.0, known=0.0, seconds=0.0)
 
 
@@ -180,7 +180,7 @@ def _train_stage(state: TrainingState, stage: Stage) -> None:
     while state.at.epoch < stage.rounds:
         lr = _run_epoch(state, stage, source, network, optimizer)
         photos = state.at.step * min(state.recipe.train.batch_size, len(state.parts["train"]))
-        _validate(state, stage, source, lr, photos)
+        _validate(state, stage, source.probs, lr, photos)
         state.at = replace(state.at, epoch=state.at.epoch + 1, step=0, loss=0.0, known=0.0, seconds=0.0)
         if state.at.epoch < stage.rounds and time.monotonic() - state.saved > state.recipe.train.checkpoint_seconds / 2:
             save_checkpoint(state, optimizer)  # half the time: the end of an epoch is the best moment
@@ -232,13 +232,13 @@ def _follow(state: TrainingState, step: int) -> None:
             kept.copy_(now)
 
 
-def _validate(state: TrainingState, stage: Stage, source: BatchSource, lr: float | None, photos: int) -> None:
+def _validate(state: TrainingState, stage: Stage, probs_of: PhotoProbs, lr: float | None, photos: int) -> None:
     """Add a row to the history, and keep the weights if they are the best; `photos`: that were trained on."""
     at, part = state.at, state.parts["val"]
     if state.fabric.world_size > 1:  # batch statistics are each process's own; the first one's are kept
         for buffer in state.best_model.buffers():
             torch.distributed.broadcast(buffer, 0)
-    probs = _probs(state, source)
+    probs = _probs(state, probs_of)
     map_ = mean_average_precision(part.targets, probs, part.label_set).value
     epoch = len(at.history)
     row: EpochRow = {
@@ -258,14 +258,14 @@ def _validate(state: TrainingState, stage: Stage, source: BatchSource, lr: float
     state.monitor.epoch(row)
 
 
-def _probs(state: TrainingState, source: BatchSource) -> np.ndarray:
+def _probs(state: TrainingState, probs_of: PhotoProbs) -> np.ndarray:
     """Probabilities (n, labels) of the validation photos; each process takes every world_size-th."""
     rank, world = state.fabric.global_rank, state.fabric.world_size
     part = state.parts["val"]
     state.best_model.eval()
     mine = np.full((-(-len(part) // world), len(part.label_set)), np.nan, dtype=np.float32)
     error = None
-    for k, (probs, why) in enumerate(source.probs(range(rank, len(part), world))):
+    for k, (probs, why) in enumerate(probs_of(range(rank, len(part), world))):
         mine[k] = probs
         state.in_use.touch()
         error = error or (why and PhotoError(why)) or None
